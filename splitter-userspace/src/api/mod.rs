@@ -1,0 +1,4 @@
+//! JSON over HTTP on a unix socket: shapes, server and client.
+
+pub mod control;
+pub mod model;

@@ -1,0 +1,278 @@
+//! A configuration that has been checked: every value in it is usable as it stands.
+
+use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// The whole file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The `[daemon]` table.
+    pub daemon: Daemon,
+    /// Every `[[service]]`, in the file's order; names and endpoints are unique.
+    pub services: Vec<Service>,
+}
+
+/// `[daemon]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Daemon {
+    /// Interfaces that XDP is attached to; at least one.
+    pub interfaces: Vec<String>,
+    /// How to attach.
+    pub xdp_mode: XdpMode,
+    /// Path of the API's unix socket.
+    pub socket: PathBuf,
+    /// Where state is kept.
+    pub state_dir: PathBuf,
+    /// Where maps and programs are pinned.
+    pub pin_dir: PathBuf,
+    /// Keys the connection hash; the same on every host of a fleet. Never empty.
+    pub hash_seed: String,
+    /// Services the maps have room for (default 64, at most 4096).
+    pub max_services: u32,
+    /// Backends the maps have room for, all services together (default 4096, at most 65,000).
+    pub max_backends: u32,
+    /// Entries of the flow table (default 1,048,576).
+    pub flow_table: u32,
+    /// Entries of the embryonic table (default 262,144).
+    pub embryonic_table: u32,
+    /// Source prefixes that talk to backends without the service: their traffic is not taken for replies.
+    pub direct: Vec<Prefix>,
+}
+
+/// `xdp_mode`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum XdpMode {
+    /// Native, else generic.
+    #[default]
+    Auto,
+    /// In the driver.
+    Native,
+    /// In the kernel's receive path, for any driver.
+    Generic,
+}
+
+/// An address prefix, host bits zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Prefix {
+    /// Network address.
+    pub address: IpAddr,
+    /// Prefix length in bits, 0 to 32 or 128.
+    pub length: u8,
+}
+
+/// One `[[service]]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Service {
+    /// Unique name: letters, digits, `-`, `_`, `.`.
+    pub name: String,
+    /// Virtual address.
+    pub address: IpAddr,
+    /// Virtual port, not 0.
+    pub port: u16,
+    /// Transport.
+    pub protocol: Protocol,
+    /// How packets reach the backend.
+    pub mode: ForwardMode,
+    /// What the connection hash covers.
+    pub affinity: Affinity,
+    /// A connection silent for longer than this may be moved by a shift (TCP; default 15 min).
+    pub idle_timeout: Duration,
+    /// The same for UDP flows, and the length of their DIRTY phase (default 30 s; 0: none).
+    pub udp_idle_timeout: Duration,
+    /// What a connection gets when its pool has no backend.
+    pub no_backend: NoBackend,
+    /// `blue` or `green`.
+    pub stable: PoolName,
+    /// Weights add up to 100 %.
+    pub pools: BTreeMap<PoolName, Pool>,
+    /// Active check of every backend, if one is wanted.
+    pub health: Option<HealthCheck>,
+}
+
+/// Transport protocol of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// Forwarding mode.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ForwardMode {
+    /// Rewrite the destination; replies come back through this host.
+    #[default]
+    Dnat,
+}
+
+/// What the connection hash covers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Affinity {
+    /// 4-tuple and protocol.
+    #[default]
+    Connection,
+    /// The source address alone.
+    Client,
+}
+
+/// What a connection gets when its pool has no backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NoBackend {
+    /// TCP reset or ICMP unreachable.
+    #[default]
+    Reject,
+    /// Silence.
+    Drop,
+}
+
+/// One version of the application.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Pool {
+    /// Share of new connections.
+    pub weight: Weight,
+    /// In the file's order; no duplicates; same address family as the service.
+    pub backends: Vec<BackendSpec>,
+}
+
+/// One address:port of a pool.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct BackendSpec {
+    /// Address.
+    pub address: IpAddr,
+    /// Port, not 0.
+    pub port: u16,
+    /// Relative weight inside the pool, 1 to 1000 (default 1).
+    pub weight: u32,
+}
+
+/// `[service.health]`: an active TCP connect check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// Time between checks (default 2 s).
+    pub interval: Duration,
+    /// Time a check may take (default 1 s).
+    pub timeout: Duration,
+    /// Passes in a row that bring a backend up (default 2).
+    pub rise: u32,
+    /// Failures in a row that take it down (default 3).
+    pub fall: u32,
+}
+
+/// Pool names, in the order they are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PoolName {
+    /// One of the two full versions.
+    Blue,
+    /// The other one.
+    Green,
+    /// The version on trial.
+    Canary,
+}
+
+impl PoolName {
+    /// All of them, in the order they are shown.
+    pub const ALL: [Self; 3] = [Self::Blue, Self::Green, Self::Canary];
+
+    /// Lower-case name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Blue => "blue",
+            Self::Green => "green",
+            Self::Canary => "canary",
+        }
+    }
+}
+
+impl fmt::Display for PoolName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for PoolName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|name| name.as_str() == text)
+            .ok_or_else(|| format!("there is no pool `{text}`: pools are blue, green and canary"))
+    }
+}
+
+/// A percentage with two decimals, kept as basis points (0 to 10,000).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Weight(u16);
+
+impl Weight {
+    /// 0 %.
+    pub const ZERO: Self = Self(0);
+    /// 100 %.
+    pub const FULL: Self = Self(10_000);
+
+    /// From basis points; `None` above 10,000.
+    pub const fn from_basis_points(points: u32) -> Option<Self> {
+        if points <= 10_000 { Some(Self(points as u16)) } else { None }
+    }
+
+    /// From a percentage; `None` when it is outside 0 to 100 or has more than two decimals.
+    pub fn from_percent(percent: f64) -> Option<Self> {
+        let points = percent * 100.0;
+        let rounded = points.round();
+        let exact = (points - rounded).abs() < 1e-6;
+        (exact && (0.0..=10_000.0).contains(&rounded)).then_some(Self(rounded as u16))
+    }
+
+    /// Basis points, 0 to 10,000.
+    pub const fn basis_points(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// Percent.
+    pub fn percent(self) -> f64 {
+        f64::from(self.0) / 100.0
+    }
+
+    /// Fraction of one.
+    pub fn fraction(self) -> f64 {
+        f64::from(self.0) / 10_000.0
+    }
+}
+
+impl fmt::Display for Weight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{}%", self.percent()))
+    }
+}
+
+impl FromStr for Weight {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = text.strip_suffix('%').unwrap_or(text);
+        number.parse::<f64>().ok().and_then(Self::from_percent).ok_or_else(|| {
+            format!("`{text}` is not a weight: give a percentage from 0 to 100 with at most two decimals")
+        })
+    }
+}
+
+impl Serialize for Weight {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(self.percent())
+    }
+}
+
+impl<'de> Deserialize<'de> for Weight {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let percent = f64::deserialize(deserializer)?;
+        Self::from_percent(percent).ok_or_else(|| {
+            serde::de::Error::custom(format!(
+                "{percent} is not a weight: a percentage from 0 to 100 with at most two decimals"
+            ))
+        })
+    }
+}

@@ -1,0 +1,4 @@
+//! The userspace half of splitter: everything but the two small binaries.
+
+pub mod api;
+pub mod config;
