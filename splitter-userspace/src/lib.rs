@@ -1,4 +1,15 @@
 //! The userspace half of splitter: everything but the two small binaries.
 
 pub mod api;
+pub mod cli;
 pub mod config;
+pub mod daemon;
+pub mod dataplane;
+pub mod directory;
+pub mod engine;
+pub mod grace;
+pub mod health;
+pub mod image;
+pub mod net;
+pub mod release;
+pub mod table;

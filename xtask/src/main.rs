@@ -1,1 +1,46 @@
-fn main() {}
+//! `cargo xtask`: one subcommand per file, the same for a person and for CI.
+
+mod demo;
+mod process;
+mod setup;
+mod summary;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Set-up, demo and tests of splitter.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what building, testing and the demo need and this machine lacks.
+    Setup(setup::Options),
+    /// Build everything and walk through a release in network namespaces of its own (needs root).
+    #[command(disable_help_flag = true)]
+    Demo(demo::Options),
+    /// Format, lints, documentation and every test; tests that need root say so when they are skipped.
+    Test,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().task {
+        Task::Setup(options) => setup::run(&options),
+        Task::Demo(options) => demo::run(&options),
+        Task::Test => test::run(),
+    };
+    outcome.map_or_else(report, |()| ExitCode::SUCCESS)
+}
+
+/// Every cause in one line: a person reads it, so never with a stack trace.
+#[expect(clippy::needless_pass_by_value, reason = "it ends here")]
+fn report(error: anyhow::Error) -> ExitCode {
+    eprintln!("error: {error:#}");
+    ExitCode::FAILURE
+}

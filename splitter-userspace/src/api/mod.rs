@@ -1,4 +1,9 @@
 //! JSON over HTTP on a unix socket: shapes, server and client.
 
+mod answer;
+pub mod client;
 pub mod control;
+mod feed;
 pub mod model;
+pub mod server;
+pub mod socket;

@@ -1,6 +1,13 @@
 //! A configuration that has been checked: every value in it is usable as it stands.
 
-use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -40,6 +47,15 @@ pub struct Daemon {
     pub direct: Vec<Prefix>,
 }
 
+impl Daemon {
+    /// Where the API listens unless told otherwise.
+    pub const SOCKET: &'static str = "/run/splitter/splitter.sock";
+    /// Where state is kept unless told otherwise.
+    pub const STATE_DIR: &'static str = "/var/lib/splitter";
+    /// Where maps and programs are pinned unless told otherwise.
+    pub const PIN_DIR: &'static str = "/sys/fs/bpf/splitter";
+}
+
 /// `xdp_mode`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum XdpMode {
@@ -59,6 +75,44 @@ pub struct Prefix {
     pub address: IpAddr,
     /// Prefix length in bits, 0 to 32 or 128.
     pub length: u8,
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.length)
+    }
+}
+
+impl FromStr for Prefix {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text.split_once('/').and_then(|(address, length)| {
+            Some((address.parse::<IpAddr>().ok()?, length.parse::<u8>().ok()?))
+        });
+        let (address, length) =
+            parts.ok_or_else(|| format!("`{text}` is not a prefix: write it like 10.9.0.0/16"))?;
+        let network = network_of(address, length)
+            .ok_or_else(|| format!("`{text}` is longer than its address: use at most {}", bits(address)))?;
+        if network != address {
+            return Err(format!("`{text}` has host bits set: write {network}/{length}"));
+        }
+        Ok(Self { address, length })
+    }
+}
+
+/// Length of an address in bits.
+const fn bits(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
+}
+
+/// The address with its host bits cleared; `None` for a length beyond the address.
+fn network_of(address: IpAddr, length: u8) -> Option<IpAddr> {
+    let host_bits = u32::from(bits(address).checked_sub(length)?);
+    Some(match address {
+        IpAddr::V4(v4) => Ipv4Addr::from(v4.to_bits() & u32::MAX.checked_shl(host_bits).unwrap_or(0)).into(),
+        IpAddr::V6(v6) => Ipv6Addr::from(v6.to_bits() & u128::MAX.checked_shl(host_bits).unwrap_or(0)).into(),
+    })
 }
 
 /// One `[[service]]`.
@@ -98,6 +152,22 @@ pub enum Protocol {
     Tcp,
     /// UDP.
     Udp,
+}
+
+impl Protocol {
+    /// Lower-case name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
 }
 
 /// Forwarding mode.
@@ -146,6 +216,13 @@ pub struct BackendSpec {
     pub port: u16,
     /// Relative weight inside the pool, 1 to 1000 (default 1).
     pub weight: u32,
+}
+
+impl BackendSpec {
+    /// Address and port.
+    pub const fn endpoint(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.port)
+    }
 }
 
 /// `[service.health]`: an active TCP connect check.
@@ -274,5 +351,35 @@ impl<'de> Deserialize<'de> for Weight {
                 "{percent} is not a weight: a percentage from 0 to 100 with at most two decimals"
             ))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_read_what_they_print() {
+        for points in [0, 1, 5, 10, 99, 100, 125, 9_999, 10_000] {
+            let weight = Weight::from_basis_points(points).unwrap();
+            assert_eq!(weight.to_string().parse(), Ok(weight));
+            assert_eq!(Weight::from_percent(weight.percent()), Some(weight));
+        }
+        assert_eq!(Weight::from_basis_points(10_001), None);
+    }
+
+    #[test]
+    fn prefixes_have_no_host_bits() {
+        for right in ["0.0.0.0/0", "10.9.0.0/16", "10.9.1.2/32", "::/0", "2001:db8::/32", "2001:db8::1/128"] {
+            assert_eq!(right.parse::<Prefix>().unwrap().to_string(), right);
+        }
+        assert_eq!(
+            "2001:db8::1/64".parse::<Prefix>().unwrap_err(),
+            "`2001:db8::1/64` has host bits set: write 2001:db8::/64"
+        );
+        assert!("10.0.0.0/33".parse::<Prefix>().unwrap_err().contains("at most 32"));
+        for wrong in ["10.0.0.0", "10.0.0.0/", "/8", "10.0.0.0/-1", "x/8"] {
+            assert!(wrong.parse::<Prefix>().unwrap_err().contains("write it like"), "{wrong}");
+        }
     }
 }

@@ -1,0 +1,28 @@
+//! Plain old data, for aya's maps.
+#![allow(unsafe_code)]
+
+use super::{
+    Backend, BackendCounters, Endpoint, Flow, FlowKey, Neighbour, RouteTable, ServiceTable, Side,
+    TableCounters,
+};
+
+macro_rules! pod {
+    ($($name:ty),*) => {
+        // SAFETY: repr(C) without implicit padding (the sizes are asserted), valid for any bit pattern: integers
+        // and arrays of them only.
+        $(unsafe impl aya::Pod for $name {})*
+    };
+}
+
+pod!(
+    Backend,
+    BackendCounters,
+    Endpoint,
+    Flow,
+    FlowKey,
+    Neighbour,
+    RouteTable,
+    ServiceTable,
+    Side,
+    TableCounters
+);

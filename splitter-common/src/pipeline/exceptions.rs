@@ -1,0 +1,121 @@
+//! Connections of slots that are not CLEAN: the tables are asked, the state machine decides, its note is written.
+//!
+//! Not inlined: the steady state should not pay for code and registers it does not use.
+
+use crate::{
+    abi::{Flow, FlowKey},
+    net::TcpFlags,
+    select::{self, Clock},
+    slot::{Answer, BackendId, Note, Slot},
+    tables::{Exceptions, FlowRef, Sender, TableEvent, Tables},
+};
+
+/// A packet's connection, and what its slot says.
+pub struct Connection {
+    /// Its key in the tables.
+    pub key: FlowKey,
+    /// The live side.
+    pub side: u32,
+    /// Its slot.
+    pub slot: Slot,
+    /// The packet's TCP flags.
+    pub flags: TcpFlags,
+    /// The service's idle timeout, nanoseconds.
+    pub idle_timeout_ns: u64,
+}
+
+/// Places a client's packet; none when its slot has no backend.
+#[inline(never)]
+pub fn place<T: Tables>(tables: &T, connection: &Connection) -> BackendId {
+    let Connection { key, side, slot, flags, idle_timeout_ns } = connection;
+    let now_ns = tables.now_ns();
+    let clock = Clock { now_ns, idle_timeout_ns: *idle_timeout_ns };
+    let flow = tables.flow(Exceptions::Flows, key);
+    let embryonic = match &flow {
+        Some(_) if !flags.opens() => None,
+        _ => tables.flow(Exceptions::Embryonic, key),
+    };
+    let entries = [flow.as_ref().map(FlowRef::read), embryonic.as_ref().map(FlowRef::read)];
+    let alive = |id| tables.backend(*side, id).is_some_and(crate::abi::Backend::alive);
+    let placement = select::place(*slot, *flags, entries, clock, alive);
+    let touch = |entry: Option<T::Flow>| {
+        if let Some(entry) = entry {
+            entry.touch(now_ns, Sender::Client, flags.fin(), flags.rst());
+        }
+    };
+    match placement.note {
+        Note::Nothing => {}
+        Note::TouchFlow => touch(flow),
+        Note::TouchEmbryonic => touch(embryonic),
+        Note::Promote => promote(tables, connection, placement.backend, now_ns),
+        Note::Forget => forget(tables, key),
+        Note::ForgetAndRecord => {
+            forget(tables, key);
+            record(
+                tables,
+                Exceptions::Embryonic,
+                key,
+                &Flow::new(placement.backend, now_ns),
+                TableEvent::Embryonic,
+            );
+        }
+        Note::Miss => tables.count_table(TableEvent::Missed),
+    }
+    placement.backend
+}
+
+/// Notes a packet of `backend` to the connection's client.
+#[inline(never)]
+pub fn answer<T: Tables>(tables: &T, connection: &Connection, backend: BackendId) {
+    let Connection { key, slot, flags, .. } = connection;
+    let flow = tables.flow(Exceptions::Flows, key);
+    match select::answer(*slot, backend, *flags, flow.as_ref().map(FlowRef::read)) {
+        Answer::Nothing => {}
+        Answer::Touch => {
+            if let Some(entry) = flow {
+                entry.touch(tables.now_ns(), Sender::Backend, flags.fin(), flags.rst());
+            }
+        }
+        Answer::Record => {
+            let mut flow = Flow::new(backend, tables.now_ns());
+            flow.backend_fin = flags.fin().into();
+            record(tables, Exceptions::Flows, key, &flow, TableEvent::Recorded);
+        }
+        Answer::ForgetEmbryonic => refuse(tables, key, backend),
+    }
+}
+
+#[inline(always)]
+fn promote<T: Tables>(tables: &T, connection: &Connection, backend: BackendId, now_ns: u64) {
+    let mut flow = Flow::new(backend, now_ns);
+    flow.client_fin = connection.flags.fin().into();
+    flow.reset = connection.flags.rst().into();
+    record(tables, Exceptions::Flows, &connection.key, &flow, TableEvent::Promoted);
+    tables.forget(Exceptions::Embryonic, &connection.key);
+}
+
+#[inline(always)]
+fn record<T: Tables>(tables: &T, table: Exceptions, key: &FlowKey, flow: &Flow, event: TableEvent) {
+    let done = tables.record(table, key, flow);
+    tables.count_table(if done { event } else { TableEvent::Failed });
+}
+
+/// Both tables, unseen: an entry may have come since they were asked.
+#[inline(always)]
+fn forget<T: Tables>(tables: &T, key: &FlowKey) {
+    let flow = tables.forget(Exceptions::Flows, key);
+    let embryonic = tables.forget(Exceptions::Embryonic, key);
+    if flow || embryonic {
+        tables.count_table(TableEvent::Forgotten);
+    }
+}
+
+/// The backend refused the connection that it is recorded for.
+#[inline(always)]
+fn refuse<T: Tables>(tables: &T, key: &FlowKey, backend: BackendId) {
+    let recorded =
+        tables.flow(Exceptions::Embryonic, key).is_some_and(|entry| entry.read().backend == backend);
+    if recorded && tables.forget(Exceptions::Embryonic, key) {
+        tables.count_table(TableEvent::Forgotten);
+    }
+}

@@ -1,0 +1,153 @@
+//! The stages put together: one frame in, one verdict out.
+//!
+//! The generation is read once; everything that follows is looked up on its side. In the steady state of a
+//! service (all slots CLEAN) nothing here needs more than array look-ups: see `exceptions` for the rest.
+
+mod directory;
+mod exceptions;
+mod forward;
+mod reply;
+
+use network_types::eth::EtherType;
+
+use crate::{
+    abi::Hop,
+    classify::{self, Class},
+    packet::Packet,
+    parse::{self, Headers, V4, V6},
+    reason::Reason,
+    rewrite::{self, Rewrite},
+    tables::Tables,
+};
+
+/// What becomes of a frame, as one word: an enum with a payload would leave a register unset where there is none,
+/// and the verifier refuses to see that copied ("R1 !read_ok").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict(u32);
+
+/// What becomes of a frame, to be matched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// To the kernel's network stack.
+    Pass,
+    /// Gone.
+    Drop,
+    /// Back to who sent it.
+    Return,
+    /// Out on the link of this interface; the one it came in on, or another.
+    Send(u32),
+}
+
+impl Verdict {
+    /// To the kernel's network stack. (No interface has number 0.)
+    pub const PASS: Self = Self(0);
+    /// Gone. (Interface numbers are positive `int`s.)
+    pub const DROP: Self = Self(u32::MAX);
+    /// Back to who sent it.
+    pub const RETURN: Self = Self(u32::MAX - 1);
+
+    /// Out on the link of an interface.
+    #[inline(always)]
+    pub const fn send(interface: u32) -> Self {
+        Self(interface)
+    }
+
+    /// The same, to be matched.
+    #[inline(always)]
+    pub const fn action(self) -> Action {
+        match self {
+            Self::PASS => Action::Pass,
+            Self::DROP => Action::Drop,
+            Self::RETURN => Action::Return,
+            Self(interface) => Action::Send(interface),
+        }
+    }
+}
+
+/// One frame through all stages.
+#[inline(always)]
+pub fn process<P: Packet + ?Sized, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
+    match parse::ether_type(packet) {
+        Some(EtherType::Ipv4) => family::<V4, P, T>(packet, tables),
+        Some(EtherType::Ipv6) => family::<V6, P, T>(packet, tables),
+        _ => Verdict::PASS,
+    }
+}
+
+#[inline(always)]
+fn family<F: Rewrite, P: Packet + ?Sized, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
+    let Some(word) = tables.word() else { return Verdict::PASS };
+    let side = word.side();
+    let reason = match parse::headers::<F, P>(packet) {
+        Ok(headers) => match class::<F, T>(tables, side, &headers) {
+            Class::Request(service) => {
+                return forward::forward::<F, P, T>(packet, tables, side, service, &headers);
+            }
+            Class::Reply(backend) => return reply::reply::<F, P, T>(packet, tables, side, backend, &headers),
+            Class::Other => Reason::OtherTraffic,
+        },
+        Err(reason) => reason,
+    };
+    pass_other::<F, P, T>(packet, tables, side, reason)
+}
+
+/// A client's packet is known by its destination, a reply by its source.
+#[inline(always)]
+fn class<F: Rewrite, T: Tables>(tables: &T, side: u32, headers: &Headers<F::Address>) -> Class {
+    let protocol = headers.transport as u8;
+    let (destination, port) = (headers.network.destination, headers.destination_port);
+    let entry = directory::endpoint::<F, T>(tables, side, &destination, port, protocol);
+    if let Some(service) = classify::request(entry, &F::addr(&destination), port, protocol) {
+        return Class::Request(service);
+    }
+    let (source, port) = (headers.network.source, headers.source_port);
+    let entry = directory::endpoint::<F, T>(tables, side, &source, port, protocol);
+    match classify::reply(entry, &F::addr(&source), port, protocol) {
+        Some(backend) => Class::Reply(backend),
+        None => Class::Other,
+    }
+}
+
+/// Passed untouched; counted when it was to a service's address.
+#[inline(always)]
+fn pass_other<F: Rewrite, P: Packet + ?Sized, T: Tables>(
+    packet: &P,
+    tables: &T,
+    side: u32,
+    reason: Reason,
+) -> Verdict {
+    if let Some(address) = F::destination(packet) {
+        let entry = directory::endpoint::<F, T>(tables, side, &address, [0; 2], 0);
+        if let Some(service) = classify::service_address(entry, &F::addr(&address)) {
+            tables.count_reason(service, reason);
+        }
+    }
+    Verdict::PASS
+}
+
+/// A rewritten packet onto its way: onto the link if the next hop is known, else to the kernel, which forwards
+/// it and resolves the neighbour (and takes one off the TTL itself).
+#[inline(always)]
+fn send<F: Rewrite, P: Packet + ?Sized, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    service: u32,
+    ttl: u8,
+    hop: &Hop,
+) -> Verdict {
+    if hop.ifindex() == 0 {
+        tables.count_reason(service, Reason::NoNextHop);
+        return Verdict::PASS;
+    }
+    match rewrite::onto_link::<F, P>(packet, ttl, hop) {
+        Some(()) => Verdict::send(hop.ifindex()),
+        None => unfinished(tables, service),
+    }
+}
+
+/// The packet ended where it was parsed a moment ago: cannot be, but bytes may have changed.
+#[inline(always)]
+fn unfinished<T: Tables>(tables: &T, service: u32) -> Verdict {
+    tables.count_reason(service, Reason::Unfinished);
+    Verdict::DROP
+}

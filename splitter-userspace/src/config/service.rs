@@ -1,0 +1,157 @@
+//! Reads `[[service]]`.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use toml::de::DeValue;
+
+use super::{
+    Affinity, ForwardMode, HealthCheck, NoBackend, PoolName, Protocol, Service, address,
+    mistakes::{At, Place},
+    pool::{self, PoolDraft},
+    table::Table,
+    value::{Parsed, duration, integer, keyword, port, service_name},
+};
+
+const PROTOCOLS: [(&str, Protocol); 2] = [("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
+const AFFINITIES: [(&str, Affinity); 2] =
+    [("connection", Affinity::Connection), ("client", Affinity::Client)];
+const NO_BACKEND: [(&str, NoBackend); 2] = [("reject", NoBackend::Reject), ("drop", NoBackend::Drop)];
+const POOLS: [(&str, PoolName); 3] =
+    [("blue", PoolName::Blue), ("green", PoolName::Green), ("canary", PoolName::Canary)];
+/// Every forwarding mode there is a word for; `None` for those that cannot be chosen yet.
+const MODES: [(&str, Option<ForwardMode>); 4] =
+    [("dnat", Some(ForwardMode::Dnat)), ("snat", None), ("dsr-l2", None), ("dsr-ipip", None)];
+
+/// Shortest idle timeout: the data plane's clock must tell it from 0.
+const SHORTEST: Duration = Duration::from_millis(100);
+/// Longest idle timeout: 30 days.
+const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Bounds of a health check's times.
+const CHECK_TIMES: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(3600);
+/// Most passes or failures in a row that a health check can ask for.
+const MAX_IN_A_ROW: u32 = 100;
+
+/// A service as far as it could be read.
+pub(super) struct ServiceDraft {
+    pub place: Place,
+    pub name: Option<At<String>>,
+    pub address: Option<At<IpAddr>>,
+    pub port: Option<At<u16>>,
+    pub protocol: Option<At<Protocol>>,
+    pub stable: Option<At<PoolName>>,
+    pub pools: Vec<PoolDraft>,
+    /// Where the pools begin.
+    pub pools_place: Place,
+    mode: ForwardMode,
+    affinity: Affinity,
+    idle_timeout: Duration,
+    udp_idle_timeout: Duration,
+    no_backend: NoBackend,
+    pub health: Option<At<HealthCheck>>,
+}
+
+/// One service's table.
+pub(super) fn read(table: &mut Table<'_, '_, '_>) -> ServiceDraft {
+    const NO_ROUTES: &str = "routes are not supported by this version: remove the [[service.route]] tables";
+    table.refused("route", NO_ROUTES);
+    let (pools, pools_place) = read_pools(table);
+    ServiceDraft {
+        place: table.place().clone(),
+        name: table.required("name", "name = \"web\"", service_name),
+        address: table.required("address", "address = \"192.0.2.10\"", address::address),
+        port: table.required("port", "port = 443", port),
+        protocol: table.required("protocol", "protocol = \"tcp\"", keyword(&PROTOCOLS)),
+        stable: table.required("stable", "stable = \"blue\"", stable),
+        pools,
+        pools_place,
+        mode: table.optional("mode", ForwardMode::default(), mode),
+        affinity: table.optional("affinity", Affinity::default(), keyword(&AFFINITIES)),
+        idle_timeout: table.optional(
+            "idle_timeout",
+            Duration::from_secs(15 * 60),
+            duration(SHORTEST..=LONGEST),
+        ),
+        udp_idle_timeout: table.optional("udp_idle_timeout", Duration::from_secs(30), udp_idle_timeout),
+        no_backend: table.optional("no_backend", NoBackend::default(), keyword(&NO_BACKEND)),
+        health: table.child("health", read_health),
+    }
+}
+
+fn read_pools(table: &mut Table<'_, '_, '_>) -> (Vec<PoolDraft>, Place) {
+    table.require("pool", "[service.pool.blue]");
+    let read = table.child("pool", |pools| (read_each_pool(pools), pools.place().clone()));
+    read.unwrap_or_else(|| (Vec::new(), table.place().clone()))
+}
+
+fn read_each_pool(pools: &mut Table<'_, '_, '_>) -> Vec<PoolDraft> {
+    let read = |name: PoolName| pools.child(name.as_str(), |table| pool::read(name, table));
+    PoolName::ALL.into_iter().filter_map(read).collect()
+}
+
+fn read_health(table: &mut Table<'_, '_, '_>) -> At<HealthCheck> {
+    let value = HealthCheck {
+        interval: table.optional("interval", Duration::from_secs(2), duration(CHECK_TIMES)),
+        timeout: table.optional("timeout", Duration::from_secs(1), duration(CHECK_TIMES)),
+        rise: table.optional("rise", 2, integer(1..=MAX_IN_A_ROW)),
+        fall: table.optional("fall", 3, integer(1..=MAX_IN_A_ROW)),
+    };
+    At { value, place: table.place().clone() }
+}
+
+fn mode(value: &DeValue<'_>) -> Parsed<ForwardMode> {
+    keyword(&MODES)(value)?.ok_or_else(|| {
+        format!("`{}` is not supported by this version: use dnat", value.as_str().unwrap_or_default())
+    })
+}
+
+fn stable(value: &DeValue<'_>) -> Parsed<PoolName> {
+    match keyword(&POOLS)(value)? {
+        PoolName::Canary => {
+            Err("canary is the version on trial and cannot be stable: use blue or green".into())
+        }
+        pool => Ok(pool),
+    }
+}
+
+/// 0 is legal here: datagrams follow the new table at once.
+fn udp_idle_timeout(value: &DeValue<'_>) -> Parsed<Duration> {
+    match duration(Duration::ZERO..=LONGEST)(value)? {
+        time if time.is_zero() || time >= SHORTEST => Ok(time),
+        _ => Err("is too short: give 0s (datagrams follow a shift at once) or at least 100ms".into()),
+    }
+}
+
+impl ServiceDraft {
+    /// The virtual endpoint, if it could be read.
+    pub fn endpoint(&self) -> Option<(SocketAddr, Protocol)> {
+        let address = self.address.as_ref()?.value;
+        Some((SocketAddr::new(address, self.port.as_ref()?.value), self.protocol.as_ref()?.value))
+    }
+
+    /// Its name, or its place in the file if that could not be read.
+    pub fn title(&self) -> &str {
+        self.name.as_ref().map_or(&self.place.key, |name| &name.value)
+    }
+
+    /// The checked service; `None` when a value is missing or wrong.
+    pub fn build(self) -> Option<Service> {
+        let pools = self.pools.into_iter().map(|pool| Some((pool.name, pool.build()?)));
+        Some(Service {
+            pools: pools.collect::<Option<_>>()?,
+            name: self.name?.value,
+            address: self.address?.value,
+            port: self.port?.value,
+            protocol: self.protocol?.value,
+            mode: self.mode,
+            affinity: self.affinity,
+            idle_timeout: self.idle_timeout,
+            udp_idle_timeout: self.udp_idle_timeout,
+            no_backend: self.no_backend,
+            stable: self.stable?.value,
+            health: self.health.map(|health| health.value),
+        })
+    }
+}

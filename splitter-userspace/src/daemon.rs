@@ -1,0 +1,159 @@
+//! `splitterd`: reads the configuration, puts the parts together, and waits to be told to stop.
+
+use std::{net::IpAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, watch},
+};
+
+use crate::{
+    api,
+    cli::Failure,
+    config::{self, Config},
+    dataplane::{DataPlane, Sizes},
+    engine::{Engine, Handle},
+    health::{self, Checker},
+    net::{self, Snapshot},
+};
+
+/// How long the first look at routes and neighbours may take before the daemon goes on without it.
+const FIRST_LOOK: Duration = Duration::from_secs(2);
+
+/// Verdicts that may wait for the engine.
+const VERDICTS: usize = 256;
+
+/// Splits the traffic of this host's services between blue, green and canary backends, in the kernel.
+#[derive(Debug, Parser)]
+#[command(name = "splitterd", version)]
+struct Arguments {
+    /// The configuration file.
+    #[arg(long, short, default_value = "/etc/splitter/splitter.toml", value_name = "FILE")]
+    config: PathBuf,
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
+    let config = match config::load(&arguments.config) {
+        Ok(config) => config,
+        Err(error) => {
+            let failure = Failure::from(error);
+            eprintln!("splitterd: {failure}");
+            return failure.exit_code();
+        }
+    };
+    let outcome = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .worker_threads(2)
+        .build()
+        .context("no threads for the daemon")
+        .and_then(|runtime| runtime.block_on(run(config)));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("splitterd: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(config: Config) -> Result<()> {
+    // First of all: another daemon on this host keeps its services.
+    let listener = api::socket::bind(&config.daemon.socket)?;
+    let mut network = Network::watch(&config)?;
+    let mut data_plane = DataPlane::load(&Sizes::from(&config.daemon))?;
+    if log::log_enabled!(log::Level::Debug) {
+        data_plane.follow_log();
+    }
+    let snapshot = network.first().await;
+    let (targets, checked) = watch::channel(Vec::new());
+    let engine = start(&config, data_plane, snapshot, targets)?;
+    let (handle, thread) = Handle::start(engine).context("no thread for the engine")?;
+    let (verdicts, inbox) = mpsc::channel(VERDICTS);
+    let checker = Checker::start(checked, verdicts);
+    let feeds = [
+        tokio::spawn(network.feed(handle.clone())),
+        tokio::spawn(feed_health(inbox, handle.clone())),
+        checker,
+    ];
+    log::info!("ready: {} services, API on {}", config.services.len(), config.daemon.socket.display());
+    let served = api::server::serve(handle.clone(), listener, stop_asked()?).await;
+    feeds.iter().for_each(tokio::task::JoinHandle::abort);
+    handle.stop();
+    // The engine owns the data plane: when its thread has ended, every interface is as it was.
+    let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+    let _ = std::fs::remove_file(&config.daemon.socket);
+    served.context("the API ended")
+}
+
+/// Makes the services live, then attaches: no packet meets an empty program.
+fn start(
+    config: &Config,
+    data_plane: DataPlane,
+    snapshot: Arc<Snapshot>,
+    targets: watch::Sender<Vec<health::Target>>,
+) -> Result<Engine> {
+    let addresses: Vec<IpAddr> = config.services.iter().map(|service| service.address).collect();
+    let warnings = net::host_warnings(&config.daemon.interfaces, &addresses, &snapshot);
+    let mut engine = Engine::new(config.clone(), data_plane, snapshot, targets)?;
+    for interface in &config.daemon.interfaces {
+        engine.attach(interface)?;
+    }
+    engine.set_host_warnings(warnings);
+    Ok(engine)
+}
+
+/// The watcher of routes and neighbours.
+struct Network {
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    /// Kept, so that the watcher goes on: which addresses are wanted.
+    _wanted: watch::Sender<Vec<IpAddr>>,
+}
+
+impl Network {
+    fn watch(config: &Config) -> Result<Self> {
+        let pools = config.services.iter().flat_map(|service| service.pools.values());
+        let mut addresses: Vec<IpAddr> =
+            pools.flat_map(|pool| pool.backends.iter().map(|b| b.address)).collect();
+        addresses.sort();
+        addresses.dedup();
+        let (wanted, receiver) = watch::channel(addresses);
+        let (snapshots, _) = net::watch(config.daemon.interfaces.clone(), receiver)?;
+        Ok(Self { snapshots, _wanted: wanted })
+    }
+
+    /// The first snapshot, or an empty one if it takes too long: packets then go through the kernel for a while.
+    async fn first(&mut self) -> Arc<Snapshot> {
+        let _ = tokio::time::timeout(FIRST_LOOK, self.snapshots.changed()).await;
+        Arc::clone(&self.snapshots.borrow_and_update())
+    }
+
+    async fn feed(mut self, handle: Handle) {
+        while self.snapshots.changed().await.is_ok() {
+            let snapshot = Arc::clone(&self.snapshots.borrow_and_update());
+            handle.network(snapshot);
+        }
+    }
+}
+
+async fn feed_health(mut inbox: mpsc::Receiver<health::Verdict>, handle: Handle) {
+    while let Some(verdict) = inbox.recv().await {
+        handle.health(verdict);
+    }
+}
+
+/// Completes at SIGTERM or SIGINT.
+fn stop_asked() -> Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => log::info!("SIGTERM: stopping"),
+            _ = interrupt.recv() => log::info!("SIGINT: stopping"),
+        }
+    })
+}

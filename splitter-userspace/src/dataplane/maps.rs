@@ -1,0 +1,227 @@
+//! Typed handles on the program's maps.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use aya::{
+    Ebpf,
+    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues, xdp::DevMapHash},
+};
+use splitter_common::{
+    abi::{
+        Backend, BackendCounters, Displacements, Endpoints, Flow, FlowKey, Neighbours, ReasonCounters,
+        RouteTable, ServiceTable, Side, TableCounters, Word, names, sided,
+    },
+    reason::REASONS,
+    slot::BackendId,
+    tables::Exceptions,
+};
+
+use super::{Error, Recorded, batch};
+
+/// Every map of the program.
+pub struct Maps {
+    generation: Array<MapData, u64>,
+    sides: Array<MapData, Side>,
+    endpoint_buckets: Array<MapData, Displacements>,
+    endpoints: Array<MapData, Endpoints>,
+    neighbour_buckets: Array<MapData, Displacements>,
+    neighbours: Array<MapData, Neighbours>,
+    services: Array<MapData, ServiceTable>,
+    backends: Array<MapData, Backend>,
+    routes: Array<MapData, RouteTable>,
+    flows: ExceptionTable,
+    embryonic: ExceptionTable,
+    backend_counters: PerCpuArray<MapData, BackendCounters>,
+    reason_counters: PerCpuArray<MapData, ReasonCounters>,
+    table_counters: PerCpuArray<MapData, TableCounters>,
+    devices: DevMapHash<MapData>,
+}
+
+/// A table of exceptions, with a descriptor for batch reads.
+struct ExceptionTable {
+    name: &'static str,
+    map: HashMap<MapData, FlowKey, Flow>,
+    descriptor: OwnedFd,
+}
+
+impl Maps {
+    /// Takes the maps out of the loaded object.
+    pub fn take(object: &mut Ebpf) -> Result<Self, Error> {
+        Ok(Self {
+            generation: typed(object, names::GENERATION)?,
+            sides: typed(object, names::SIDES)?,
+            endpoint_buckets: typed(object, names::ENDPOINT_BUCKETS)?,
+            endpoints: typed(object, names::ENDPOINTS)?,
+            neighbour_buckets: typed(object, names::NEIGHBOUR_BUCKETS)?,
+            neighbours: typed(object, names::NEIGHBOURS)?,
+            services: typed(object, names::SERVICES)?,
+            backends: typed(object, names::BACKENDS)?,
+            routes: typed(object, names::ROUTES)?,
+            flows: ExceptionTable::take(object, names::FLOWS)?,
+            embryonic: ExceptionTable::take(object, names::EMBRYONIC)?,
+            backend_counters: typed(object, names::BACKEND_COUNTERS)?,
+            reason_counters: typed(object, names::REASON_COUNTERS)?,
+            table_counters: typed(object, names::TABLE_COUNTERS)?,
+            devices: typed(object, names::DEVICES)?,
+        })
+    }
+
+    pub fn flip(&mut self, word: Word) -> Result<(), Error> {
+        self.generation.set(0, word.raw(), 0).map_err(of(names::GENERATION))
+    }
+
+    pub fn set_side(&mut self, index: u32, value: &Side) -> Result<(), Error> {
+        self.sides.set(index, value, 0).map_err(of(names::SIDES))
+    }
+
+    pub fn set_endpoint_buckets(&mut self, index: u32, value: &Displacements) -> Result<(), Error> {
+        self.endpoint_buckets.set(index, value, 0).map_err(of(names::ENDPOINT_BUCKETS))
+    }
+
+    pub fn set_endpoints(&mut self, index: u32, value: &Endpoints) -> Result<(), Error> {
+        self.endpoints.set(index, value, 0).map_err(of(names::ENDPOINTS))
+    }
+
+    pub fn set_neighbour_buckets(&mut self, index: u32, value: &Displacements) -> Result<(), Error> {
+        self.neighbour_buckets.set(index, value, 0).map_err(of(names::NEIGHBOUR_BUCKETS))
+    }
+
+    pub fn set_neighbours(&mut self, index: u32, value: &Neighbours) -> Result<(), Error> {
+        self.neighbours.set(index, value, 0).map_err(of(names::NEIGHBOURS))
+    }
+
+    pub fn set_service(&mut self, index: u32, value: &ServiceTable) -> Result<(), Error> {
+        self.services.set(index, value, 0).map_err(of(names::SERVICES))
+    }
+
+    pub fn set_backend(&mut self, index: u32, value: &Backend) -> Result<(), Error> {
+        self.backends.set(index, value, 0).map_err(of(names::BACKENDS))
+    }
+
+    pub fn set_routes(&mut self, index: u32, value: &RouteTable) -> Result<(), Error> {
+        self.routes.set(index, value, 0).map_err(of(names::ROUTES))
+    }
+
+    pub fn allow_device(&mut self, index: u32) -> Result<(), Error> {
+        self.devices.insert(index, index, None, 0).map_err(|error| {
+            Error::Attach(format!(
+                "interface number {index} cannot be made one that frames may leave by: {error}"
+            ))
+        })
+    }
+
+    pub fn service(&self, side: u32, number: u32) -> Result<ServiceTable, Error> {
+        self.services.get(&sided(number, side), 0).map_err(of(names::SERVICES))
+    }
+
+    pub fn backend_counters(&self, id: BackendId) -> Result<BackendCounters, Error> {
+        let values = self.backend_counters.get(&id.get().into(), 0).map_err(of(names::BACKEND_COUNTERS))?;
+        Ok(values.iter().fold(BackendCounters::default(), |sum, one| BackendCounters {
+            packets_in: sum.packets_in + one.packets_in,
+            bytes_in: sum.bytes_in + one.bytes_in,
+            packets_out: sum.packets_out + one.packets_out,
+            bytes_out: sum.bytes_out + one.bytes_out,
+            connections: sum.connections + one.connections,
+        }))
+    }
+
+    pub fn clear_backend_counters(&mut self, id: BackendId) -> Result<(), Error> {
+        let map = names::BACKEND_COUNTERS;
+        let processors = self.backend_counters.get(&0, 0).map_err(of(map))?.len();
+        let zeros = PerCpuValues::try_from(vec![BackendCounters::default(); processors])
+            .map_err(|source| Error::Map { map, source: source.into() })?;
+        self.backend_counters.set(id.get().into(), zeros, 0).map_err(of(map))
+    }
+
+    pub fn reason_counters(&self, service: u32) -> Result<ReasonCounters, Error> {
+        let values = self.reason_counters.get(&service, 0).map_err(of(names::REASON_COUNTERS))?;
+        let mut sums = [0; REASONS];
+        for one in values.iter() {
+            sums.iter_mut().zip(one).for_each(|(sum, count)| *sum += count);
+        }
+        Ok(sums)
+    }
+
+    pub fn table_counters(&self) -> Result<TableCounters, Error> {
+        let values = self.table_counters.get(&0, 0).map_err(of(names::TABLE_COUNTERS))?;
+        Ok(values.iter().fold(TableCounters::default(), |sum, one| TableCounters {
+            recorded: sum.recorded + one.recorded,
+            embryonic: sum.embryonic + one.embryonic,
+            promoted: sum.promoted + one.promoted,
+            forgotten: sum.forgotten + one.forgotten,
+            missed: sum.missed + one.missed,
+            failed: sum.failed + one.failed,
+        }))
+    }
+
+    pub fn recorded(&self, table: Exceptions) -> Result<Vec<Recorded>, Error> {
+        let table = self.table(table);
+        batch::entries(table.descriptor.as_fd()).map_err(|source| Error::Batch { map: table.name, source })
+    }
+
+    pub fn lookup(&self, table: Exceptions, key: &FlowKey) -> Result<Option<Flow>, Error> {
+        let table = self.table(table);
+        match table.map.get(key, 0) {
+            Ok(flow) => Ok(Some(flow)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(source) => Err(Error::Map { map: table.name, source }),
+        }
+    }
+
+    pub fn remove(&mut self, table: Exceptions, key: &FlowKey) -> Result<(), Error> {
+        let table = self.table_mut(table);
+        match table.map.remove(key) {
+            Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
+            Err(MapError::SyscallError(error)) if error.io_error.kind() == std::io::ErrorKind::NotFound => {
+                Ok(())
+            }
+            Err(source) => Err(Error::Map { map: table.name, source }),
+        }
+    }
+
+    pub fn insert(&mut self, table: Exceptions, key: &FlowKey, flow: &Flow) -> Result<(), Error> {
+        let table = self.table_mut(table);
+        table.map.insert(key, flow, 0).map_err(of(table.name))
+    }
+
+    const fn table(&self, table: Exceptions) -> &ExceptionTable {
+        match table {
+            Exceptions::Flows => &self.flows,
+            Exceptions::Embryonic => &self.embryonic,
+        }
+    }
+
+    const fn table_mut(&mut self, table: Exceptions) -> &mut ExceptionTable {
+        match table {
+            Exceptions::Flows => &mut self.flows,
+            Exceptions::Embryonic => &mut self.embryonic,
+        }
+    }
+}
+
+impl ExceptionTable {
+    fn take(object: &mut Ebpf, name: &'static str) -> Result<Self, Error> {
+        let map = take(object, name)?;
+        let (Map::LruHashMap(data) | Map::HashMap(data)) = &map else {
+            return Err(Error::Load(format!("map {name} of the program is not a hash table")));
+        };
+        let descriptor = data
+            .fd()
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(|error| Error::Load(format!("cannot keep a descriptor of map {name}: {error}")))?;
+        Ok(Self { name, map: HashMap::try_from(map).map_err(of(name))?, descriptor })
+    }
+}
+
+fn take(object: &mut Ebpf, name: &'static str) -> Result<Map, Error> {
+    object.take_map(name).ok_or_else(|| Error::Load(format!("the program has no map {name}")))
+}
+
+fn typed<M: TryFrom<Map, Error = MapError>>(object: &mut Ebpf, name: &'static str) -> Result<M, Error> {
+    M::try_from(take(object, name)?).map_err(of(name))
+}
+
+fn of(map: &'static str) -> impl FnOnce(MapError) -> Error {
+    move |source| Error::Map { map, source }
+}

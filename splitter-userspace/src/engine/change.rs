@@ -1,0 +1,256 @@
+//! What an operator asks for: one change, one generation, one line.
+
+use std::{collections::BTreeMap, net::SocketAddr, time::Instant};
+
+use splitter_common::{abi::ServiceTable, hash::SLOTS, slot::BackendId, tables::Exceptions};
+
+use super::{Engine, now_ns, service::Service};
+use crate::{
+    api::model::{Action, Admin, ApiError, Change, ChangeRequest, ErrorCode},
+    config::{PoolName, Weight},
+    dataplane::Error,
+    release::{NOTHING_TO_UNDO, Refusal, Release, describe},
+};
+
+impl Engine {
+    /// Makes one change, or none.
+    pub(super) fn change(&mut self, request: &ChangeRequest) -> Result<Change, ApiError> {
+        let name = &request.service;
+        let index = self.service(name).ok_or_else(|| self.unknown_service(name))?;
+        let release = &self.services[index].release;
+        match &request.action {
+            Action::Weights { weights } => {
+                let next = release.weights(weights).map_err(|refusal| refused(name, &refusal))?;
+                self.release(index, "weights", next, &request.reason)
+            }
+            Action::Switch { pool } => {
+                let next = release.switch(*pool).map_err(|refusal| refused(name, &refusal))?;
+                self.check_has_backend(index, *pool)?;
+                self.release(index, "switch", next, &request.reason)
+            }
+            Action::Rollback => {
+                let next = release.rollback().unwrap_or_else(|| release.clone());
+                self.release(index, "rollback", next, &request.reason)
+            }
+            Action::Admin { backend, state } => self.admin(index, *backend, *state, &request.reason),
+        }
+    }
+
+    fn release(&mut self, index: usize, verb: &str, next: Release, reason: &str) -> Result<Change, ApiError> {
+        let service = &self.services[index];
+        let name = &service.spec.name;
+        let what = if verb == "rollback" && service.release.rollback_to().is_none() {
+            format!("rollback {name}: {NOTHING_TO_UNDO}")
+        } else {
+            format!("{verb} {name} {}", describe(service.release.current(), next.current()))
+        };
+        self.apply(index, &what, reason, move |service, _| {
+            service.release = next;
+            Ok(())
+        })
+    }
+
+    fn admin(
+        &mut self,
+        index: usize,
+        backend: SocketAddr,
+        state: Admin,
+        reason: &str,
+    ) -> Result<Change, ApiError> {
+        let service = &self.services[index];
+        let name = service.spec.name.clone();
+        let position = service
+            .members
+            .iter()
+            .position(|member| member.address == backend)
+            .ok_or_else(|| unknown_backend(service, backend))?;
+        let member = service.members[position];
+        if state != Admin::Ready {
+            check_last(service, position)?;
+        }
+        let verb = word(state);
+        let what = format!("{verb} {name} {backend} ({}) {} -> {verb}", member.pool, word(member.admin));
+        let change = self.apply(index, &what, reason, move |service, _| {
+            service.members[position].admin = state;
+            Ok(())
+        })?;
+        self.publish_targets();
+        Ok(change)
+    }
+
+    /// Changes a service with `edit` and makes the outcome live as the next generation. Where the kernel refuses,
+    /// all is as it was. What changes nothing makes no generation.
+    pub(super) fn apply(
+        &mut self,
+        index: usize,
+        what: &str,
+        reason: &str,
+        edit: impl FnOnce(&mut Service, u64) -> Result<(), ApiError>,
+    ) -> Result<Change, ApiError> {
+        let started = Instant::now();
+        let before = self.services[index].clone();
+        let generation_before = self.generation;
+        edit(&mut self.services[index], self.generation)?;
+        let service = &mut self.services[index];
+        let changed = service.release != before.release || service.members != before.members;
+        let slots_moved = service.retarget(&self.order, now_ns());
+        let mut connections_moved = 0;
+        if changed {
+            self.go_live(index, before.clone())?;
+            connections_moved = self.bury(index, &before).map_err(|error| failed(&error))?;
+        }
+        let programmed = self.programmed(index).map_err(|error| failed(&error))?;
+        let took_ms = started.elapsed().as_secs_f64() * 1e3;
+        let line = line(what, [generation_before, self.generation], slots_moved, connections_moved);
+        if changed {
+            let name = &self.services[index].spec.name;
+            self.log.push("change", Some(name), self.generation, line.clone(), reason);
+        }
+        let service = &self.services[index];
+        Ok(Change {
+            line,
+            service: service.spec.name.clone(),
+            generation_before,
+            generation: self.generation,
+            slots_moved,
+            connections_moved,
+            took_ms,
+            before: before.release.current().clone(),
+            after: service.release.current().clone(),
+            programmed,
+            reason: reason.into(),
+        })
+    }
+
+    /// Flips to the changed service; on failure it is `before` again.
+    fn go_live(&mut self, index: usize, before: Service) -> Result<(), ApiError> {
+        let generation = self.generation + 1;
+        if let Err(error) = self.commit(generation) {
+            self.services[index] = before;
+            return Err(failed(&error));
+        }
+        self.generation = generation;
+        let service = &mut self.services[index];
+        service.generation = generation;
+        service.changed_ns = now_ns();
+        // The measured share begins here.
+        self.sample();
+        Ok(())
+    }
+
+    /// Removes the entries of backends whose connections cannot be kept any more; returns how many were live.
+    fn bury(&mut self, index: usize, before: &Service) -> Result<u64, Error> {
+        let service = &self.services[index];
+        let dead: Vec<BackendId> = before
+            .members
+            .iter()
+            .zip(&service.members)
+            .filter(|(before, after)| before.keeps() && !after.keeps())
+            .map(|(_, after)| after.id)
+            .collect();
+        if dead.is_empty() {
+            return Ok(0);
+        }
+        let (idle_timeout_ns, now) = (service.table().idle_timeout_ns, now_ns());
+        let mut live = 0;
+        for table in [Exceptions::Embryonic, Exceptions::Flows] {
+            for (key, flow) in self.data_plane.recorded(table)? {
+                if dead.contains(&flow.backend) {
+                    live += u64::from(table == Exceptions::Flows && flow.fresh(now, idle_timeout_ns));
+                    self.data_plane.remove(table, &key)?;
+                }
+            }
+        }
+        Ok(live)
+    }
+
+    /// Share by pool of the live slot table, read from the kernel.
+    pub(super) fn programmed(&self, index: usize) -> Result<BTreeMap<PoolName, f64>, Error> {
+        let service = &self.services[index];
+        let table = self.data_plane.read_back(service.number)?;
+        let count = |pool: PoolName| slots_of(service, &table, |member| member == pool);
+        Ok(service.spec.pools.keys().map(|pool| (*pool, f64::from(count(*pool)) / SLOTS as f64)).collect())
+    }
+
+    /// A pool that is to get everything must have a backend that can take it.
+    fn check_has_backend(&self, index: usize, pool: PoolName) -> Result<(), ApiError> {
+        let service = &self.services[index];
+        if service.members.iter().any(|member| member.pool == pool && member.usable()) {
+            return Ok(());
+        }
+        Err(refusal(format!(
+            "{}: {pool} has no backend that is ready and healthy, so every client would be turned away; see `splitter \
+             status {}`, bring one up or `ready` one first",
+            service.spec.name, service.spec.name
+        )))
+    }
+
+    pub(super) fn unknown_service(&self, name: &str) -> ApiError {
+        let names: Vec<&str> = self.services.iter().map(|service| service.spec.name.as_str()).collect();
+        refusal(format!("there is no service `{name}`: the configuration has {}", names.join(", ")))
+    }
+}
+
+/// Slots of the kernel's table whose current backend is in a pool.
+pub(super) fn slots_of(service: &Service, table: &ServiceTable, wanted: impl Fn(PoolName) -> bool) -> u32 {
+    let ids: Vec<BackendId> =
+        service.members.iter().filter(|member| wanted(member.pool)).map(|m| m.id).collect();
+    table.slots.iter().map(|slot| u32::from(ids.contains(&slot.current()))).sum()
+}
+
+/// Taking out the last usable backend of a pool that has weight would turn its clients away.
+fn check_last(service: &Service, position: usize) -> Result<(), ApiError> {
+    let member = service.members[position];
+    let weight = service.release.current().weights.get(&member.pool).copied().unwrap_or_default();
+    let others =
+        service.members.iter().enumerate().any(|(other, candidate)| {
+            other != position && candidate.pool == member.pool && candidate.usable()
+        });
+    if weight == Weight::ZERO || others || !member.usable() {
+        return Ok(());
+    }
+    Err(refusal(format!(
+        "{}: {} is the last ready and healthy backend of {}, which has {weight}: its clients would be turned away. Take \
+         the weight away first (`splitter weights {} {}=0`, or `splitter switch`)",
+        service.spec.name, member.address, member.pool, service.spec.name, member.pool
+    )))
+}
+
+fn unknown_backend(service: &Service, backend: SocketAddr) -> ApiError {
+    let known: Vec<String> =
+        service.members.iter().map(|member| format!("{} ({})", member.address, member.pool)).collect();
+    refusal(format!("{} has no backend {backend}: it has {}", service.spec.name, known.join(", ")))
+}
+
+fn line(what: &str, [before, after]: [u64; 2], slots: u32, connections: u64) -> String {
+    if before == after {
+        return format!("{what} (gen {after}, nothing to change)");
+    }
+    let slots_word = if slots == 1 { "slot" } else { "slots" };
+    let connections_word = if connections == 1 { "connection" } else { "connections" };
+    format!(
+        "{what} (gen {before} -> {after}, {slots} {slots_word} moved, {connections} live {connections_word} moved)"
+    )
+}
+
+const fn word(state: Admin) -> &'static str {
+    match state {
+        Admin::Ready => "ready",
+        Admin::Drain => "drain",
+        Admin::Maint => "maint",
+    }
+}
+
+fn refused(service: &str, refusal: &Refusal) -> ApiError {
+    self::refusal(format!("{service}: {refusal}"))
+}
+
+fn refusal(message: String) -> ApiError {
+    ApiError { code: ErrorCode::Refused, message }
+}
+
+/// The kernel refused.
+pub(super) fn failed(error: &Error) -> ApiError {
+    let message = format!("{error}; see `splitter status` for what is live, and try again");
+    ApiError { code: ErrorCode::Failed, message }
+}

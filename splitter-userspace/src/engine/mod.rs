@@ -1,0 +1,211 @@
+//! The daemon's core: one thread that owns the services and the data plane, and does one thing at a time.
+//!
+//! - `service`: a service's release, members and slots; `sweep`: which entries and slots are done; `meter`:
+//!   shares and rates; `compile`, `forwarding`: the image for the kernel. All pure.
+//! - `change`: what an operator asks for; `upkeep`: what time, network and health checks ask for
+//! - `status`, `explain`: answers to questions
+//! - `handle`: how the API, the watcher and the checker reach the thread
+//! - `log`: events
+
+mod change;
+mod compile;
+mod explain;
+mod forwarding;
+mod handle;
+mod ids;
+mod log;
+mod meter;
+#[cfg(test)]
+mod samples;
+mod service;
+mod status;
+mod sweep;
+mod upkeep;
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+
+use splitter_common::slot::BackendId;
+use tokio::sync::watch;
+
+pub use self::handle::Handle;
+use self::{
+    ids::BackendIds,
+    log::EventLog,
+    meter::Meter,
+    service::{Member, Service},
+};
+use crate::{
+    api::model::{Admin, Health},
+    config::{self, Config},
+    dataplane::{Attachment, DataPlane, Error, Sizes},
+    health::Target,
+    image::Image,
+    net::Snapshot,
+    table::Order,
+};
+
+/// The daemon's core.
+pub struct Engine {
+    config: Config,
+    order: Order,
+    services: Vec<Service>,
+    data_plane: DataPlane,
+    image: Image,
+    snapshot: Arc<Snapshot>,
+    attachments: Vec<Attachment>,
+    generation: u64,
+    meter: Meter,
+    /// Live exceptions by backend, and entries by table, as the last sweep found them.
+    exceptions: BTreeMap<BackendId, u64>,
+    fill: Fill,
+    warnings: Warnings,
+    log: EventLog,
+    targets: watch::Sender<Vec<Target>>,
+    due: upkeep::Due,
+}
+
+/// Entries in the tables of exceptions.
+#[derive(Clone, Copy, Debug, Default)]
+struct Fill {
+    flows: u64,
+    embryonic: u64,
+}
+
+/// What the operator should know.
+#[derive(Clone, Debug, Default)]
+struct Warnings {
+    /// Settings of this host.
+    host: Vec<String>,
+    /// What of the network's state did not fit.
+    network: Vec<String>,
+}
+
+impl Engine {
+    /// Makes the services of `config` live in `data_plane`, to which no interface need be attached yet.
+    ///
+    /// # Errors
+    /// More backends than numbers, or the kernel refused.
+    pub fn new(
+        config: Config,
+        data_plane: DataPlane,
+        snapshot: Arc<Snapshot>,
+        targets: watch::Sender<Vec<Target>>,
+    ) -> Result<Self, Error> {
+        let order = Order::new(&config.daemon.hash_seed);
+        let services = services(&config, &order)?;
+        let mut engine = Self {
+            order,
+            services,
+            data_plane,
+            image: Image::empty(),
+            snapshot,
+            attachments: Vec::new(),
+            generation: 0,
+            meter: Meter::default(),
+            exceptions: BTreeMap::new(),
+            fill: Fill::default(),
+            warnings: Warnings::default(),
+            log: EventLog::default(),
+            targets,
+            due: upkeep::Due::default(),
+            config,
+        };
+        engine.image.endpoints = Arc::new(compile::endpoints(&engine.services).map_err(|error| {
+            Error::Load(format!("the services' endpoints cannot be told apart: {error}"))
+        })?);
+        engine.generation = 1;
+        engine.services.iter_mut().for_each(|service| service.generation = 1);
+        engine.take_network()?;
+        engine.commit(1)?;
+        engine.publish_targets();
+        Ok(engine)
+    }
+
+    /// Attaches an interface, and says so.
+    ///
+    /// # Errors
+    /// What [`DataPlane::attach`] says.
+    pub fn attach(&mut self, interface: &str) -> Result<(), Error> {
+        let attachment = self.data_plane.attach(interface, self.config.daemon.xdp_mode)?;
+        let why = if attachment.why.is_empty() { String::new() } else { format!(" ({})", attachment.why) };
+        let line = format!("attach {interface} in {} mode{why}", attachment.mode.name());
+        self.log.push("attach", None, self.generation, line, "");
+        self.attachments.push(attachment);
+        Ok(())
+    }
+
+    /// What the host's settings would make the kernel drop.
+    pub fn set_host_warnings(&mut self, warnings: Vec<String>) {
+        for warning in &warnings {
+            self.log.push("warning", None, self.generation, warning.clone(), "");
+        }
+        self.warnings.host = warnings;
+    }
+
+    /// Makes the services' tables and backends live as generation `generation`; endpoints and network are in the
+    /// image already.
+    fn commit(&mut self, generation: u64) -> Result<(), Error> {
+        self.image.services =
+            self.services.iter().map(|service| (service.number, Arc::clone(service.table()))).collect();
+        let backends = compile::backends(&self.services, &self.snapshot);
+        if backends != *self.image.backends {
+            self.image.backends = Arc::new(backends);
+        }
+        self.data_plane.commit(self.image.clone(), generation)
+    }
+
+    /// Puts the network's state into the image.
+    fn take_network(&mut self) -> Result<(), Error> {
+        let (direct, limit) = (&self.config.daemon.direct, Sizes::from(&self.config.daemon).neighbours);
+        let problems = compile::network(&mut self.image, &self.snapshot, direct, &self.services, limit)
+            .map_err(|error| Error::Load(format!("the hosts on our links cannot be told apart: {error}")))?;
+        self.warnings.network = self.snapshot.problems.iter().cloned().chain(problems).collect();
+        Ok(())
+    }
+
+    /// Tells the health checker what to check: every backend of a service with checks that is not in maintenance.
+    fn publish_targets(&self) {
+        let of_service = |service: &Service| -> Vec<Target> {
+            let Some(check) = &service.spec.health else { return Vec::new() };
+            let checked = service.members.iter().filter(|member| member.admin != Admin::Maint);
+            checked.map(|member| Target { address: member.address, check: check.clone() }).collect()
+        };
+        self.targets.send_replace(self.services.iter().flat_map(of_service).collect());
+    }
+
+    fn service(&self, name: &str) -> Option<usize> {
+        self.services.iter().position(|service| service.spec.name == name)
+    }
+}
+
+/// The services of a configuration, numbered in its order.
+fn services(config: &Config, order: &Order) -> Result<Vec<Service>, Error> {
+    let mut ids = BackendIds::default();
+    let seed = &config.daemon.hash_seed;
+    let make = |(number, spec): (u32, &config::Service)| {
+        let members = members(spec, &mut ids, config.daemon.max_backends)?;
+        Ok(Service::new(number, spec.clone(), members, seed, order))
+    };
+    (0..).zip(&config.services).map(make).collect()
+}
+
+fn members(spec: &config::Service, ids: &mut BackendIds, limit: u32) -> Result<Vec<Member>, Error> {
+    let mut members = Vec::new();
+    for (name, pool) in &spec.pools {
+        for backend in &pool.backends {
+            let id = ids.take(limit).ok_or_else(|| {
+                Error::Load(format!("more than {limit} backends: raise max_backends under [daemon]"))
+            })?;
+            let address = SocketAddr::new(backend.address, backend.port);
+            let (admin, health) = (Admin::Ready, Health::Unchecked);
+            members.push(Member { id, pool: *name, address, weight: backend.weight, admin, health });
+        }
+    }
+    Ok(members)
+}
+
+/// `CLOCK_MONOTONIC`, nanoseconds: what `bpf_ktime_get_ns` reads in the kernel half.
+fn now_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}

@@ -1,0 +1,228 @@
+//! One service as the daemon keeps it: its release, its members and its slots. Pure: no clock, no map.
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+
+use splitter_common::{
+    abi::ServiceTable,
+    hash::{HashKey, SLOTS},
+    slot::{BackendId, Slot, State},
+};
+
+use crate::{
+    api::model::{Admin, Health, SlotCounts, Split},
+    config::{self, NoBackend, PoolName, Protocol},
+    release::Release,
+    table::{self, Order, TableBackend, TableInput},
+};
+
+/// How long a backend's answer may take to the packet that shows a connection alive: a DIRTY phase is this much
+/// longer than the idle timeout.
+const ANSWER_MARGIN: Duration = Duration::from_secs(1);
+
+/// A service.
+#[derive(Clone)]
+pub struct Service {
+    /// Its number in the kernel's maps.
+    pub number: u32,
+    /// Its part of the configuration.
+    pub spec: config::Service,
+    /// Its split and the way back.
+    pub release: Release,
+    /// Every backend of every pool, pool by pool, in the configuration's order.
+    pub members: Vec<Member>,
+    /// Generation of its last change.
+    pub generation: u64,
+    /// When its split last changed, nanoseconds of `CLOCK_MONOTONIC`.
+    pub changed_ns: u64,
+    key: HashKey,
+    slots: Box<[Slot]>,
+    /// Until when each slot is DIRTY, nanoseconds of `CLOCK_MONOTONIC`.
+    dirty_until_ns: Box<[u64]>,
+    table: Arc<ServiceTable>,
+}
+
+/// A backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its number in the kernel's maps.
+    pub id: BackendId,
+    /// Its pool.
+    pub pool: PoolName,
+    /// Address and port.
+    pub address: SocketAddr,
+    /// Relative weight inside the pool.
+    pub weight: u32,
+    /// The operator's word.
+    pub admin: Admin,
+    /// The health check's word.
+    pub health: Health,
+}
+
+impl Member {
+    /// May get new connections.
+    pub fn usable(&self) -> bool {
+        self.admin == Admin::Ready && self.health != Health::Down
+    }
+
+    /// Its live connections can be kept.
+    pub fn keeps(&self) -> bool {
+        self.admin != Admin::Maint && self.health != Health::Down
+    }
+}
+
+impl Service {
+    /// A service at its beginning: every slot CLEAN.
+    pub fn new(
+        number: u32,
+        spec: config::Service,
+        members: Vec<Member>,
+        hash_seed: &str,
+        order: &Order,
+    ) -> Self {
+        let weights = spec.pools.iter().map(|(name, pool)| (*name, pool.weight)).collect();
+        let key = table::hash_key(hash_seed, &spec);
+        let mut service = Self {
+            number,
+            release: Release::new(Split { stable: spec.stable, weights }),
+            members,
+            generation: 0,
+            changed_ns: 0,
+            key,
+            slots: vec![Slot::default(); SLOTS].into(),
+            dirty_until_ns: vec![0; SLOTS].into(),
+            table: Arc::new(ServiceTable::new(key, 0, 0, [Slot::default(); SLOTS])),
+            spec,
+        };
+        service.retarget(order, 0);
+        service
+    }
+
+    /// The table for the kernel.
+    pub const fn table(&self) -> &Arc<ServiceTable> {
+        &self.table
+    }
+
+    /// The slots.
+    pub const fn slots(&self) -> &[Slot] {
+        &self.slots
+    }
+
+    /// The slot of a client.
+    pub fn slot_of(&self, client: splitter_common::net::Addr, port: splitter_common::net::Port) -> usize {
+        self.key.slot(client, port)
+    }
+
+    /// The member with a number.
+    pub fn member(&self, id: BackendId) -> Option<&Member> {
+        self.members.iter().find(|member| member.id == id)
+    }
+
+    /// Shifts the slots to what split and members ask for; returns how many got another backend.
+    pub fn retarget(&mut self, order: &Order, now_ns: u64) -> u32 {
+        let wanted = self.wanted(order);
+        let until = now_ns + nanoseconds(self.idle_timeout() + ANSWER_MARGIN);
+        let keeps = self.keeps();
+        let mut moved = 0;
+        for ((slot, next), dirty_until) in self.slots.iter_mut().zip(wanted).zip(&mut self.dirty_until_ns) {
+            let shifted = slot.shift(next, &keeps);
+            if shifted == *slot {
+                continue;
+            }
+            moved += u32::from(shifted.current() != slot.current());
+            *slot = shifted;
+            *dirty_until = until;
+        }
+        self.rebuild();
+        moved
+    }
+
+    /// DIRTY slots whose time has come become TRACKED; returns how many.
+    pub fn track(&mut self, now_ns: u64) -> u32 {
+        let mut tracked = 0;
+        for (slot, until) in self.slots.iter_mut().zip(&self.dirty_until_ns) {
+            if matches!(slot.state(), State::Dirty { .. }) && *until <= now_ns {
+                *slot = slot.track();
+                tracked += 1;
+            }
+        }
+        if tracked > 0 {
+            self.rebuild();
+        }
+        tracked
+    }
+
+    /// TRACKED slots without exceptions become CLEAN.
+    pub fn settle(&mut self, slots: impl Iterator<Item = usize>) {
+        for slot in slots {
+            self.slots[slot] = self.slots[slot].settle();
+        }
+        self.rebuild();
+    }
+
+    /// How many slots are in each state.
+    pub fn counts(&self) -> SlotCounts {
+        let mut counts = SlotCounts { total: SLOTS as u32, ..SlotCounts::default() };
+        for slot in &self.slots {
+            match slot.state() {
+                State::Clean => counts.clean += 1,
+                State::Dirty { .. } => counts.dirty += 1,
+                State::Tracked => counts.tracked += 1,
+            }
+        }
+        counts
+    }
+
+    /// Every slot is CLEAN.
+    pub fn settled(&self) -> bool {
+        self.table.flags & ServiceTable::UNSETTLED == 0
+    }
+
+    /// How long a connection may be silent.
+    pub const fn idle_timeout(&self) -> Duration {
+        match self.spec.protocol {
+            Protocol::Tcp => self.spec.idle_timeout,
+            Protocol::Udp => self.spec.udp_idle_timeout,
+        }
+    }
+
+    /// The backend of every slot.
+    fn wanted(&self, order: &Order) -> Vec<BackendId> {
+        let mut pools: BTreeMap<PoolName, Vec<TableBackend>> = BTreeMap::new();
+        let mut ids: BTreeMap<PoolName, Vec<BackendId>> = BTreeMap::new();
+        for member in &self.members {
+            let Member { address, weight, .. } = *member;
+            pools.entry(member.pool).or_default().push(TableBackend {
+                address,
+                weight,
+                usable: member.usable(),
+            });
+            ids.entry(member.pool).or_default().push(member.id);
+        }
+        let table = table::build(&TableInput { order, split: self.release.current(), pools: &pools });
+        let id =
+            |place: &table::Placement| place.backend.map_or(BackendId::NONE, |index| ids[&place.pool][index]);
+        table.placements().iter().map(id).collect()
+    }
+
+    /// Whose connections are kept. A UDP service without an idle timeout keeps none: datagrams follow the table.
+    fn keeps(&self) -> impl Fn(BackendId) -> bool + use<> {
+        let none = self.idle_timeout().is_zero();
+        let kept: Vec<BackendId> =
+            self.members.iter().filter(|member| member.keeps()).map(|member| member.id).collect();
+        move |id| !none && kept.contains(&id)
+    }
+
+    fn rebuild(&mut self) {
+        let unsettled =
+            if self.slots.iter().all(|slot| slot.is_clean()) { 0 } else { ServiceTable::UNSETTLED };
+        let reject = if self.spec.no_backend == NoBackend::Reject { ServiceTable::REJECT } else { 0 };
+        let mut slots = [Slot::default(); SLOTS];
+        slots.copy_from_slice(&self.slots);
+        let idle_timeout_ns = nanoseconds(self.idle_timeout());
+        self.table = Arc::new(ServiceTable::new(self.key, idle_timeout_ns, unsettled | reject, slots));
+    }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,212 @@
+//! What time, network and health checks ask of the engine.
+
+use std::{collections::BTreeSet, sync::Arc, time::Instant};
+
+use splitter_common::{slot::BackendId, tables::Exceptions};
+
+use super::{Engine, Fill, now_ns, service::Service, sweep};
+use crate::{
+    api::model::Health,
+    dataplane::{Error, Recorded},
+    health::Verdict,
+    net::{NextHop, Snapshot},
+};
+
+/// Time between samples of the counters.
+const SAMPLE_NS: u64 = 1_000_000_000;
+
+/// Least time between sweeps while a service is not settled.
+const SWEEP_NS: u64 = 1_000_000_000;
+
+/// A sweep may take one part in this many of the engine's time.
+const SWEEP_SHARE: u64 = 20;
+
+/// A table of exceptions is called full from this share of its entries on, in percent.
+const NEARLY_FULL: u64 = 90;
+
+/// When the next things are due, nanoseconds of `CLOCK_MONOTONIC`.
+#[derive(Debug, Default)]
+pub struct Due {
+    sample_ns: u64,
+    sweep_ns: u64,
+    /// A table was reported as filling up.
+    full_reported: bool,
+}
+
+impl Engine {
+    /// Whatever is due now.
+    pub(super) fn upkeep(&mut self) {
+        let now = now_ns();
+        if now >= self.due.sample_ns {
+            self.due.sample_ns = now + SAMPLE_NS;
+            self.sample();
+        }
+        if now >= self.due.sweep_ns && self.services.iter().any(|service| !service.settled()) {
+            let started = Instant::now();
+            self.report("sweep", Self::sweep);
+            let took = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            self.due.sweep_ns = now_ns() + SWEEP_NS.max(took.saturating_mul(SWEEP_SHARE));
+        }
+    }
+
+    /// Does something nobody waits for; what fails is an event, and is tried again when it is due.
+    fn report(&mut self, what: &str, work: impl FnOnce(&mut Self) -> Result<(), Error>) {
+        if let Err(error) = work(self) {
+            self.log.push(
+                "warning",
+                None,
+                self.generation,
+                format!("{what} failed: {error}; it will be tried again"),
+                "",
+            );
+        }
+    }
+
+    /// Reads the backends' counters.
+    pub(super) fn sample(&mut self) {
+        self.report("reading the counters", |engine| {
+            let ids: Vec<BackendId> =
+                engine.services.iter().flat_map(|s| s.members.iter().map(|m| m.id)).collect();
+            let counters = engine.data_plane.backend_counters(ids.into_iter())?;
+            engine.meter.sample(now_ns(), counters);
+            Ok(())
+        });
+    }
+
+    /// DIRTY slots whose time has come become TRACKED; tables are judged; TRACKED slots without exceptions become
+    /// CLEAN.
+    ///
+    /// The order is what makes it right. Embryonic entries first: one may be promoted meanwhile, and then stands in
+    /// the flow table, which is read later. Between the two, a grace period: no packet still promotes an entry that
+    /// has been removed.
+    fn sweep(&mut self) -> Result<(), Error> {
+        let tracked = self.track()?;
+        let embryonic = self.judge(Exceptions::Embryonic)?;
+        self.data_plane.wait();
+        let flows = self.judge(Exceptions::Flows)?;
+        self.fill = Fill { flows: flows.entries, embryonic: embryonic.entries };
+        self.exceptions = flows.exceptions;
+        for (id, count) in embryonic.exceptions {
+            *self.exceptions.entry(id).or_default() += count;
+        }
+        self.report_fill();
+        // What has become TRACKED just now may have gained entries until the flip, after the tables were read.
+        if tracked == 0 {
+            let blocked: BTreeSet<_> = embryonic.blocked.union(&flows.blocked).copied().collect();
+            self.settle(&sweep::settleable(&self.services, &blocked))?;
+        }
+        Ok(())
+    }
+
+    fn track(&mut self) -> Result<u32, Error> {
+        let before = self.services.clone();
+        let now = now_ns();
+        let tracked = self.services.iter_mut().map(|service| service.track(now)).sum();
+        if tracked > 0 {
+            self.commit_or_restore(before)?;
+        }
+        Ok(tracked)
+    }
+
+    fn judge(&mut self, table: Exceptions) -> Result<sweep::Findings, Error> {
+        let entries: Vec<Recorded> = self.data_plane.recorded(table)?;
+        let findings = sweep::judge(&entries, &self.services, now_ns());
+        for key in &findings.remove {
+            self.data_plane.remove(table, key)?;
+        }
+        Ok(findings)
+    }
+
+    fn settle(&mut self, slots: &[sweep::SlotRef]) -> Result<(), Error> {
+        if slots.is_empty() {
+            return Ok(());
+        }
+        let before = self.services.clone();
+        for service in &mut self.services {
+            let own_number = service.number;
+            let own = slots.iter().filter(|(number, _)| *number == own_number).map(|(_, slot)| *slot);
+            service.settle(own);
+        }
+        let settled: Vec<String> = before
+            .iter()
+            .zip(&self.services)
+            .filter(|(before, after)| !before.settled() && after.settled())
+            .map(|(_, after)| after.spec.name.clone())
+            .collect();
+        self.commit_or_restore(before)?;
+        for name in settled {
+            let line =
+                format!("settled {name} (gen {}, every slot CLEAN, no exception left)", self.generation);
+            self.log.push("slots", Some(&name), self.generation, line, "");
+        }
+        Ok(())
+    }
+
+    /// Makes the services live under the present generation; where the kernel refuses, they are as `before`.
+    fn commit_or_restore(&mut self, before: Vec<Service>) -> Result<(), Error> {
+        let generation = self.generation;
+        self.commit(generation).inspect_err(|_| self.services = before)
+    }
+
+    fn report_fill(&mut self) {
+        let (flows, embryonic) = (self.config.daemon.flow_table, self.config.daemon.embryonic_table);
+        let full = |entries: u64, capacity: u32| entries * 100 >= u64::from(capacity) * NEARLY_FULL;
+        let filling = full(self.fill.flows, flows) || full(self.fill.embryonic, embryonic);
+        if filling && !self.due.full_reported {
+            let line = format!(
+                "tables filling up: flow {} of {flows}, embryonic {} of {embryonic}; beyond that the oldest entries are \
+                 lost and their connections may move (raise flow_table or embryonic_table under [daemon])",
+                self.fill.flows, self.fill.embryonic
+            );
+            self.log.push("table", None, self.generation, line, "");
+        }
+        self.due.full_reported = filling;
+    }
+
+    /// The network has changed: the ways are written anew, under the present generation.
+    pub(super) fn network_changed(&mut self, snapshot: Arc<Snapshot>) {
+        let before = std::mem::replace(&mut self.snapshot, snapshot);
+        self.report_hops(&before);
+        self.report("writing the next hops", |engine| {
+            engine.take_network()?;
+            let generation = engine.generation;
+            engine.commit(generation)
+        });
+    }
+
+    /// One line for every backend whose next hop came or went.
+    fn report_hops(&self, before: &Snapshot) {
+        let resolved = |snapshot: &Snapshot, address| {
+            matches!(snapshot.targets.get(address), Some(NextHop::Resolved { .. }))
+        };
+        for (address, hop) in &self.snapshot.targets {
+            if resolved(before, address) != resolved(&self.snapshot, address) {
+                self.log.push("next_hop", None, self.generation, format!("next hop of {address}: {hop}"), "");
+            }
+        }
+    }
+
+    /// A backend's health has changed: its slots go to others, or come back.
+    pub(super) fn health_changed(&mut self, verdict: &Verdict) {
+        let health = if verdict.up { Health::Up } else { Health::Down };
+        for index in 0..self.services.len() {
+            let found =
+                self.services[index].members.iter().position(|member| member.address == verdict.address);
+            let Some(position) = found else { continue };
+            if self.services[index].spec.health.is_none()
+                || self.services[index].members[position].health == health
+            {
+                continue;
+            }
+            let what =
+                format!("health {} {} {}", self.services[index].spec.name, verdict.address, verdict.why);
+            let outcome = self.apply(index, &what, "", |service, _| {
+                service.members[position].health = health;
+                Ok(())
+            });
+            if let Err(error) = outcome {
+                self.log.push("warning", None, self.generation, error.message, "");
+            }
+        }
+    }
+}

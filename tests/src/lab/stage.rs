@@ -1,0 +1,56 @@
+//! A whole laboratory with the daemon in it, ready for clients.
+
+use std::{fs, path::PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::{
+    Cli, DaemonProcess, PoolSizes, Runner, Scratch, Servers, Topology,
+    config::{self, ServicePlan},
+};
+
+/// Network, servers, daemon and command line. Dropped in the order of the fields: daemon first, network last.
+pub struct Stage {
+    /// The command line.
+    pub cli: Cli,
+    /// The daemon; `None` while it is stopped.
+    pub daemon: Option<DaemonProcess>,
+    /// Runs clients' tasks.
+    pub client: Runner,
+    /// The backends' servers.
+    pub servers: Servers,
+    /// Config, socket, state, pins and log.
+    pub scratch: Scratch,
+    /// The network.
+    pub topology: Topology,
+}
+
+impl Stage {
+    /// Builds all of it; when this returns, every service forwards.
+    pub fn build(sizes: PoolSizes, services: &[ServicePlan]) -> Result<Self> {
+        let topology = Topology::build(sizes)?;
+        let servers = Servers::start(&topology)?;
+        let client = Runner::start(&topology.client)?;
+        let scratch = Scratch::create()?;
+        let cli = Cli::new(&config::socket(scratch.folder()))?;
+        let mut stage = Self { cli, daemon: None, client, servers, scratch, topology };
+        let text = config::text(stage.scratch.folder(), stage.topology.hosts(), services);
+        fs::write(stage.config(), text)
+            .with_context(|| format!("cannot write {}", stage.config().display()))?;
+        stage.start_daemon()?;
+        Ok(stage)
+    }
+
+    /// Starts the daemon, for the first time or again.
+    pub fn start_daemon(&mut self) -> Result<()> {
+        let socket = config::socket(self.scratch.folder());
+        let log = self.scratch.path("splitterd.log");
+        self.daemon = Some(DaemonProcess::start(&self.topology.lb, &self.config(), &socket, &log)?);
+        Ok(())
+    }
+
+    /// The config file.
+    pub fn config(&self) -> PathBuf {
+        self.scratch.path("splitter.toml")
+    }
+}
