@@ -22,8 +22,10 @@ fn main() -> Result<()> {
     // Not the outer build's folder: cargo would wait for itself.
     let target_dir = out_dir.join("bpf");
     build(target, &target_dir)?;
-    let object = target_dir.join(target).join("release/splitter");
-    fs::copy(&object, out_dir.join("splitter")).with_context(|| format!("copying {}", object.display()))?;
+    for object in ["splitter", "bench"] {
+        let built = target_dir.join(target).join("release").join(object);
+        fs::copy(&built, out_dir.join(object)).with_context(|| format!("copying {}", built.display()))?;
+    }
     Ok(())
 }
 

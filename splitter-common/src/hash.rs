@@ -2,8 +2,9 @@
 //!
 //! The connection hash is a multilinear form over 32-bit words with secret 64-bit multipliers (Carter and
 //! Wegman's strongly universal family, as in Lemire and Kaser, "Strongly universal string hashing is fast"),
-//! followed by the finaliser of MurmurHash3. The first part makes collisions unpredictable to one who does
-//! not know the key; the second spreads neighbouring ports over the slots as chance would.
+//! followed by one round of xor-shift and multiplication, from MurmurHash3's finaliser. The first part makes
+//! collisions unpredictable to one who does not know the key; the second spreads neighbouring ports over the slots
+//! as chance would, where the form alone would lay them out like a lattice.
 //! The parts of the 4-tuple that a service fixes are folded into `base` in userspace.
 
 use crate::net::Addr;
@@ -65,20 +66,10 @@ const fn pair(high: [u8; 4], low: [u8; 4]) -> u64 {
     (u32::from_be_bytes(high) as u64) << 32 | u32::from_be_bytes(low) as u64
 }
 
-/// MurmurHash3's 64-bit finaliser (a bijection), then the top bits.
+/// One round of MurmurHash3's finaliser (Appleby, public domain), then the top bits.
 #[inline(always)]
 const fn slot_of(form: u64) -> usize {
-    (mix(form) >> (64 - SLOT_BITS)) as usize
-}
-
-/// MurmurHash3's `fmix64` (Appleby, public domain).
-#[inline(always)]
-pub const fn mix(mut value: u64) -> u64 {
-    value ^= value >> 33;
-    value = value.wrapping_mul(0xff51_afd7_ed55_8ccd);
-    value ^= value >> 33;
-    value = value.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-    value ^ (value >> 33)
+    ((form ^ (form >> 32)).wrapping_mul(0xff51_afd7_ed55_8ccd) >> (64 - SLOT_BITS)) as usize
 }
 
 /// Where a key stands in a perfect-hash directory ("hash and displace"): first a bucket, whose displacement
@@ -91,16 +82,22 @@ impl Spot {
     #[inline(always)]
     pub const fn of_v4(seed: u64, address: [u8; 4], rest: u32) -> Self {
         let word = ((u32::from_be_bytes(address) as u64) << 32) | rest as u64;
-        Self(mix(word ^ seed))
+        Self::spread((word ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
     /// Of an IPv6 address and 32 bits that go with it.
     #[inline(always)]
     pub const fn of_v6(seed: u64, address: &Addr, rest: u32) -> Self {
-        let folded = mix(pair(address.word(0), address.word(1)) ^ seed);
-        let folded =
-            folded.wrapping_add(pair(address.word(2), address.word(3))).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        Self(mix(folded ^ rest as u64))
+        let high = pair(address.word(0), address.word(1)) ^ seed;
+        let low = pair(address.word(2), address.word(3)) ^ (rest as u64).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+        let low = low.wrapping_mul(0xff51_afd7_ed55_8ccd);
+        Self::spread(high.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(low))
+    }
+
+    /// The low bits of a product know only the low bits of its factors: the high ones go in too.
+    #[inline(always)]
+    const fn spread(product: u64) -> Self {
+        Self(product ^ (product >> 32))
     }
 
     /// Of any address.
@@ -111,9 +108,14 @@ impl Spot {
         }
     }
 
-    /// The whole hash, for the builder.
-    pub const fn raw(self) -> u64 {
-        self.0
+    /// From a hash, for the builder's tests.
+    pub const fn from_raw(hash: u64) -> Self {
+        Self(hash)
+    }
+
+    /// The bits that tell two keys of a bucket apart.
+    pub const fn high(self, mask: u32) -> u32 {
+        self.position(0, mask)
     }
 
     /// Bucket among `mask + 1`, a power of two.
@@ -123,12 +125,11 @@ impl Spot {
     }
 
     /// Position among `mask + 1`, a power of two, once the bucket's displacement is known.
+    ///
+    /// Two keys of a bucket that agree in these bits cannot be told apart: the builder then takes another seed.
     #[inline(always)]
     pub const fn position(self, displacement: u32, mask: u32) -> u32 {
-        // The displacement goes in before the multiplication: added behind it, it would move two keys of a bucket
-        // that agree modulo the positions together for ever. The shift brings down the bits that tell them apart.
-        let spread = ((self.0 >> 32) as u32 ^ displacement).wrapping_mul(0x9e37_79b1);
-        (spread ^ (spread >> 15)) & mask
+        ((self.0 >> 32) as u32 ^ displacement) & mask
     }
 }
 
@@ -137,6 +138,13 @@ mod tests {
     use std::{vec, vec::Vec};
 
     use super::*;
+
+    /// MurmurHash3's finaliser, whole.
+    fn mix(mut value: u64) -> u64 {
+        value = (value ^ (value >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        value = (value ^ (value >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+        value ^ (value >> 33)
+    }
 
     fn key(seed: u64) -> HashKey {
         let word = |n: u64| mix(seed.wrapping_add(n.wrapping_mul(0x9e37_79b9_7f4a_7c15))) | 1;
@@ -151,7 +159,7 @@ mod tests {
 
     #[test]
     fn clients_spread_over_slots_as_chance_would() {
-        for seed in 0..8u64 {
+        for seed in 0..40u64 {
             let mut ports: Vec<u32> = vec![0; 64];
             let mut addresses: Vec<u32> = vec![0; 64];
             for n in 0..60_000u32 {

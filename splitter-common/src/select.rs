@@ -60,7 +60,7 @@ mod tests {
             let clock = Clock { now_ns, idle_timeout_ns: 10 };
             place(slot, syn, [Some(Flow::new(a, 0)), None], clock, |_| alive)
         };
-        assert_eq!(at(10, true), Placement { backend: a, note: Note::TouchFlow });
+        assert_eq!(at(10, true), Placement { backend: a, note: Note::RenewFlow });
         assert_eq!(at(11, true), Placement { backend: b, note: Note::Forget });
         assert_eq!(at(10, false), Placement { backend: b, note: Note::Forget });
     }

@@ -168,6 +168,8 @@ pub enum Note {
     Nothing,
     /// The flow table's entry was seen now.
     TouchFlow,
+    /// The flow table's entry begins anew: what it has seen of FINs may be an older connection's.
+    RenewFlow,
     /// The embryonic table's entry was seen now.
     TouchEmbryonic,
     /// The embryonic entry has become a connection: move it to the flow table.
@@ -204,7 +206,7 @@ fn place_opening(slot: Slot, flow: Option<Entry>, embryonic: Option<Entry>) -> P
     if let Some(entry) = flow
         && entry.live
     {
-        return Placement { backend: entry.backend, note: Note::TouchFlow };
+        return Placement { backend: entry.backend, note: Note::RenewFlow };
     }
     if let Some(entry) = embryonic
         && entry.live
@@ -294,7 +296,7 @@ mod tests {
         let live = Some(Entry { backend: C, live: true });
         let stale = Some(Entry { backend: C, live: false });
         let slot = dirty(B, A);
-        assert_eq!(place(slot, true, live, None), Placement { backend: C, note: Note::TouchFlow });
+        assert_eq!(place(slot, true, live, None), Placement { backend: C, note: Note::RenewFlow });
         assert_eq!(place(slot, true, None, live), Placement { backend: C, note: Note::TouchEmbryonic });
         assert_eq!(place(slot, true, stale, None), Placement { backend: B, note: Note::ForgetAndRecord });
         assert_eq!(place(slot.track(), true, stale, None), Placement { backend: B, note: Note::Forget });

@@ -6,9 +6,12 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use splitter_common::abi::{
-    self, DISPLACEMENTS_PER_PAGE, Displacements, ENTRIES_PER_PAGE, Endpoint, Neighbour, RouteTable,
-    ServiceTable, Side,
+use splitter_common::{
+    abi::{
+        self, DISPLACEMENTS_PER_PAGE, Displacements, ENTRIES_PER_PAGE, Endpoint, Neighbour, RouteTable,
+        ServiceTable, Side,
+    },
+    hash::Spot,
 };
 
 use crate::directory;
@@ -85,24 +88,24 @@ impl Image {
 /// A kind of directory entry.
 pub trait Entry: Copy + Default + PartialEq {
     /// Where the directory puts it.
-    fn spot(&self, seed: u64) -> splitter_common::hash::Spot;
+    fn spot(&self, seed: u64) -> Spot;
 }
 
 impl Entry for Endpoint {
-    fn spot(&self, seed: u64) -> splitter_common::hash::Spot {
+    fn spot(&self, seed: u64) -> Spot {
         let (address, rest) = self.key();
-        splitter_common::hash::Spot::of(seed, address, rest)
+        Spot::of(seed, address, rest)
     }
 }
 
 impl Entry for Neighbour {
-    fn spot(&self, seed: u64) -> splitter_common::hash::Spot {
-        splitter_common::hash::Spot::of(seed, self.address, 0)
+    fn spot(&self, seed: u64) -> Spot {
+        Spot::of(seed, self.address, 0)
     }
 }
 
-/// Seeds tried before a directory is given up; each fails only if two 64-bit hashes collide.
-const SEEDS: u64 = 16;
+/// Seeds tried before a directory is given up: see [`directory::build`] for how rarely one fails.
+const SEEDS: u64 = 64;
 
 impl<E: Entry> Pages<E> {
     /// Without entries: one page each.
@@ -124,9 +127,8 @@ impl<E: Entry> Pages<E> {
         let positions = pages_for::<ENTRIES_PER_PAGE>(entries.len() * 2);
         let buckets = pages_for::<DISPLACEMENTS_PER_PAGE>(entries.len() / 2);
         let attempt = |seed: u64| {
-            let hashes: Vec<u64> = entries.iter().map(|entry| entry.spot(seed).raw()).collect();
-            directory::build(&hashes, buckets, positions)
-                .map(|directory| Self::cut(seed, &directory, entries))
+            let spots: Vec<Spot> = entries.iter().map(|entry| entry.spot(seed)).collect();
+            directory::build(&spots, buckets, positions).map(|directory| Self::cut(seed, &directory, entries))
         };
         (1..SEEDS).map(attempt).find(Result::is_ok).unwrap_or_else(|| attempt(SEEDS))
     }

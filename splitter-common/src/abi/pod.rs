@@ -5,6 +5,7 @@ use super::{
     Backend, BackendCounters, Endpoint, Flow, FlowKey, Neighbour, RouteTable, ServiceTable, Side,
     TableCounters,
 };
+use crate::bench::Workload;
 
 macro_rules! pod {
     ($($name:ty),*) => {
@@ -24,5 +25,6 @@ pod!(
     RouteTable,
     ServiceTable,
     Side,
-    TableCounters
+    TableCounters,
+    Workload
 );

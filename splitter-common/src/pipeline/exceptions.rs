@@ -46,6 +46,11 @@ pub fn place<T: Tables>(tables: &T, connection: &Connection) -> BackendId {
     match placement.note {
         Note::Nothing => {}
         Note::TouchFlow => touch(flow),
+        Note::RenewFlow => {
+            if !tables.record(Exceptions::Flows, key, &Flow::new(placement.backend, now_ns)) {
+                tables.count_table(TableEvent::Failed);
+            }
+        }
         Note::TouchEmbryonic => touch(embryonic),
         Note::Promote => promote(tables, connection, placement.backend, now_ns),
         Note::Forget => forget(tables, key),
@@ -76,6 +81,8 @@ pub fn answer<T: Tables>(tables: &T, connection: &Connection, backend: BackendId
                 entry.touch(tables.now_ns(), Sender::Backend, flags.fin(), flags.rst());
             }
         }
+        // Where the connection is embryonic a SYN has come since: the backend speaks of an older one.
+        Answer::Record if tables.flow(Exceptions::Embryonic, key).is_some() => {}
         Answer::Record => {
             let mut flow = Flow::new(backend, tables.now_ns());
             flow.backend_fin = flags.fin().into();

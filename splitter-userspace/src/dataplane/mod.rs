@@ -21,7 +21,7 @@ use splitter_common::{
 
 pub use self::{
     attach::{Attachment, Mode},
-    object::Sizes,
+    object::{BENCH_OBJECT, Sizes},
 };
 use crate::{
     grace::GracePeriod,

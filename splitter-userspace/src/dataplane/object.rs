@@ -15,6 +15,9 @@ use crate::{
 /// The program, built by `build.rs`.
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/splitter"));
 
+/// The benchmark's wrapper program. No binary that does not name it carries it.
+pub static BENCH_OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/bench"));
+
 /// Oldest kernel supported, major and minor.
 const OLDEST_KERNEL: (u32, u32) = (5, 10);
 

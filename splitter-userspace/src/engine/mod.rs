@@ -8,7 +8,7 @@
 //! - `log`: events
 
 mod change;
-mod compile;
+pub mod compile;
 mod explain;
 mod forwarding;
 mod handle;
@@ -17,7 +17,7 @@ mod log;
 mod meter;
 #[cfg(test)]
 mod samples;
-mod service;
+pub mod service;
 mod status;
 mod sweep;
 mod upkeep;
@@ -178,8 +178,11 @@ impl Engine {
     }
 }
 
-/// The services of a configuration, numbered in its order.
-fn services(config: &Config, order: &Order) -> Result<Vec<Service>, Error> {
+/// The services of a configuration, numbered in its order, every slot CLEAN.
+///
+/// # Errors
+/// More backends than the configuration has room for.
+pub fn services(config: &Config, order: &Order) -> Result<Vec<Service>, Error> {
     let mut ids = BackendIds::default();
     let seed = &config.daemon.hash_seed;
     let make = |(number, spec): (u32, &config::Service)| {

@@ -86,16 +86,18 @@ fn linger(stage: &Stage, stop: &Stop) {
 }
 
 fn how_to_play(stage: &Stage) -> String {
-    let (splitter, client) = (stage.cli.shown(), stage.topology.client.name());
+    let client = stage.topology.client.name();
     format!(
         "Everything is still up, with load on it. In another terminal:\n\n  \
-         {splitter} status --watch\n  \
-         {splitter} weights web canary=10 --reason \"playing\"\n  \
-         {splitter} explain web 198.51.100.7:40000\n  \
-         {splitter} events\n  \
+         {}\n  \
+         splitter status --watch\n  \
+         splitter weights web canary=10 --reason playing\n  \
+         splitter explain web 198.51.100.7:40000\n  \
+         splitter events\n  \
          ip netns exec {client} curl -s http://192.0.2.10/\n  \
          ip netns exec {client} curl -s 'http://[2001:db8:10::10]/'\n\n\
          config: {}\n\nEnter or Ctrl-C ends it and cleans up.",
+        stage.cli.shell_setup(),
         stage.config().display()
     )
 }

@@ -136,7 +136,7 @@ impl<'a> Walk<'a> {
             let left = (self.alive_on(on_blue), self.exceptions_of_blue());
             if told.is_none_or(|(open, exceptions)| open >= left.0 + 10 || exceptions != left.1) {
                 self.tell(format!(
-                    "  blue has {} open connections, {} of them known exceptions",
+                    "  blue: {} connections open, {} exceptions kept at the last sweep",
                     left.0, left.1
                 ));
                 told = Some(left);

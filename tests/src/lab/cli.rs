@@ -59,8 +59,9 @@ impl Cli {
         Ok((value.with_context(|| format!("`{line}` printed {}", reply.stdout.trim()))?, reply.took))
     }
 
-    /// The command line that reaches this daemon, for people.
-    pub fn shown(&self) -> String {
-        format!("{} --socket {}", self.program.display(), self.socket.display())
+    /// A shell's line after which a person can just type `splitter status`.
+    pub fn shell_setup(&self) -> String {
+        let folder = self.program.parent().unwrap_or(Path::new("."));
+        format!("export SPLITTER_SOCKET={} PATH={}:$PATH", self.socket.display(), folder.display())
     }
 }

@@ -24,7 +24,7 @@ pub struct ServicePlan {
     pub protocol: Protocol,
     /// For TCP and UDP alike, so that a test need not wait for minutes.
     pub idle_timeout: Duration,
-    /// Time between health checks, if there are to be any.
+    /// Time between health checks, if there are to be any (TCP only).
     pub health: Option<Duration>,
 }
 
@@ -124,15 +124,8 @@ mod tests {
 
     fn plan(name: &'static str, address: &str, protocol: Protocol) -> ServicePlan {
         let address = address.parse().expect("a valid address");
-        let idle_timeout = Duration::from_millis(1500);
-        ServicePlan {
-            name,
-            address,
-            port: 80,
-            protocol,
-            idle_timeout,
-            health: Some(Duration::from_millis(500)),
-        }
+        let health = (protocol == Protocol::Tcp).then_some(Duration::from_millis(500));
+        ServicePlan { name, address, port: 80, protocol, idle_timeout: Duration::from_millis(1500), health }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
     os::unix::{net::UnixStream, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -16,6 +17,8 @@ use super::{Namespace, binaries};
 
 /// Time for the daemon to load, attach and answer.
 const START_LIMIT: Duration = Duration::from_secs(20);
+/// Time for one answer while it starts.
+const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 /// Time for the daemon to end after it was asked to.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 /// How often both are looked at.
@@ -61,7 +64,7 @@ impl DaemonProcess {
 
     fn wait_until_it_answers(&mut self, socket: &Path) -> Result<()> {
         let begun = Instant::now();
-        while UnixStream::connect(socket).is_err() {
+        while !answers(socket) {
             if let Some(status) = self.child.try_wait().context("cannot wait for splitterd")? {
                 bail!("splitterd ended at once: {status}:\n{}", self.log());
             }
@@ -101,6 +104,19 @@ impl Drop for DaemonProcess {
             eprintln!("lab: {cause:#}");
         }
     }
+}
+
+/// Whether the API gives its status. The socket is there before that: connections wait in its queue.
+fn answers(socket: &Path) -> bool {
+    let ask = || -> io::Result<String> {
+        let mut stream = UnixStream::connect(socket)?;
+        stream.set_read_timeout(Some(ANSWER_LIMIT))?;
+        stream.write_all(b"GET /v1/status HTTP/1.1\r\nHost: splitterd\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
 }
 
 fn append_to(log: &Path) -> Result<File> {

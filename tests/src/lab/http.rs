@@ -1,17 +1,17 @@
 //! One HTTP/1.1 connection of a client.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty};
-use hyper::{Request, client::conn::http1, header::HOST};
+use http_body_util::{BodyExt, Full};
+use hyper::{Method, Request, client::conn::http1, header::HOST};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 /// An open connection; dropping it closes it from this side.
 pub struct Connection {
-    sender: http1::SendRequest<Empty<Bytes>>,
+    sender: http1::SendRequest<Full<Bytes>>,
     target: SocketAddr,
     local: SocketAddr,
 }
@@ -19,7 +19,18 @@ pub struct Connection {
 impl Connection {
     /// Connects. Must be called on the runtime that the connection is to live on.
     pub async fn open(target: SocketAddr) -> Result<Self> {
-        let stream = TcpStream::connect(target).await.context("connect")?;
+        Self::over(TcpStream::connect(target).await.context("connect")?, target).await
+    }
+
+    /// The same, from one of the client's addresses.
+    pub async fn open_from(source: IpAddr, target: SocketAddr) -> Result<Self> {
+        let socket = if target.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+        let socket = socket.context("socket")?;
+        socket.bind(SocketAddr::new(source, 0)).with_context(|| format!("bind to {source}"))?;
+        Self::over(socket.connect(target).await.context("connect")?, target).await
+    }
+
+    async fn over(stream: TcpStream, target: SocketAddr) -> Result<Self> {
         let local = stream.local_addr().context("local address")?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.context("handshake")?;
         tokio::spawn(async move {
@@ -36,7 +47,17 @@ impl Connection {
 
     /// Sends one request and reads the whole answer.
     pub async fn get(&mut self, path: &str) -> Result<Bytes> {
-        let request = Request::get(path).header(HOST, self.target.to_string()).body(Empty::new())?;
+        self.ask(Method::GET, path, Bytes::new()).await
+    }
+
+    /// Sends `content` and gives back what the server echoes.
+    pub async fn echo(&mut self, content: Bytes) -> Result<Bytes> {
+        self.ask(Method::POST, "/echo", content).await
+    }
+
+    async fn ask(&mut self, method: Method, path: &str, body: Bytes) -> Result<Bytes> {
+        let request = Request::builder().method(method).uri(path).header(HOST, self.target.to_string());
+        let request = request.body(Full::new(body))?;
         self.sender.ready().await.context("connection")?;
         let response = self.sender.send_request(request).await.context("request")?;
         let status = response.status();

@@ -12,15 +12,18 @@
 //! a namespace.
 
 pub mod addresses;
-mod binaries;
+pub mod binaries;
+pub mod binomial;
 mod cli;
 pub mod config;
+mod counters;
 mod daemon;
 mod http;
 mod ip;
 mod load;
 mod long_lived;
 mod namespace;
+mod one_arm;
 mod ready;
 mod runner;
 mod scratch;
@@ -28,9 +31,11 @@ mod servers;
 mod stage;
 mod stale;
 mod topology;
+pub mod xdp;
 
 pub use cli::{Cli, Reply};
 pub use config::ServicePlan;
+pub use counters::Counters;
 pub use daemon::DaemonProcess;
 pub use http::Connection;
 pub use load::{Counts, Load, Phase, Plan};

@@ -1,10 +1,10 @@
 //! The application: an HTTP server and a UDP echo on every backend host, each answering with the host's name.
 
-use std::{collections::BTreeMap, convert::Infallible, net::Ipv6Addr, sync::Arc};
+use std::{collections::BTreeMap, net::Ipv6Addr, sync::Arc};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use hyper::{Request, Response, StatusCode, Uri, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -26,17 +26,19 @@ pub struct Servers {
 impl Servers {
     /// Starts all; when this returns, they listen.
     pub fn start(topology: &Topology) -> Result<Self> {
-        let mut runners = BTreeMap::new();
-        for (host, namespace) in topology.backends() {
-            let runner = Runner::start(namespace)?;
-            let name: Arc<str> = host.name.as_str().into();
-            runner
-                .run(listen(name))
-                .and_then(|listening| listening)
-                .with_context(|| format!("server {}", host.name))?;
-            runners.insert(host.name.clone(), runner);
-        }
-        Ok(Self { runners })
+        let mut servers = Self { runners: BTreeMap::new() };
+        topology.hosts().try_for_each(|host| servers.start_one(topology, &host.name))?;
+        Ok(servers)
+    }
+
+    /// Starts those of one host, again after a [`stop`](Self::stop).
+    pub fn start_one(&mut self, topology: &Topology, host: &str) -> Result<()> {
+        let namespace = topology.backend(host).with_context(|| format!("there is no host {host}"))?;
+        let runner = Runner::start(namespace)?;
+        let listening = runner.run(listen(host.into())).and_then(|listening| listening);
+        listening.with_context(|| format!("server {host}"))?;
+        self.runners.insert(host.to_owned(), runner);
+        Ok(())
     }
 
     /// Kills the servers of one host: its connections are reset and new ones refused. False if there are none.
@@ -66,14 +68,21 @@ async fn accept(listener: TcpListener, name: Arc<str>) {
 
 async fn serve(stream: TcpStream, name: Arc<str>) {
     let service = service_fn(|request: Request<Incoming>| {
-        let response = answer(&name, request.uri());
-        async move { Ok::<_, Infallible>(response) }
+        let name = name.clone();
+        async move {
+            match request.uri().path() {
+                "/echo" => {
+                    request.into_body().collect().await.map(|body| Response::new(Full::new(body.to_bytes())))
+                }
+                _ => Ok(answer(&name, request.uri())),
+            }
+        }
     });
     // A client may go away at any time; it counts its own failures.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
-/// `/` gives the server's name, `/bytes?n=N` gives N zero bytes.
+/// `/` gives the server's name, `/bytes?n=N` gives N zero bytes (and `/echo`, elsewhere, what it was sent).
 fn answer(name: &str, uri: &Uri) -> Response<Full<Bytes>> {
     let wanted = || uri.query()?.strip_prefix("n=")?.parse::<usize>().ok().filter(|size| *size <= MOST_BYTES);
     let body = match uri.path() {

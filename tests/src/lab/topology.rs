@@ -44,7 +44,7 @@ pub struct Topology {
     /// Where the daemon runs; routes between client and backends by itself.
     pub lb: Namespace,
     /// The switch between load balancer and backends.
-    net: Namespace,
+    pub(super) net: Namespace,
     backends: Vec<(Host, Namespace)>,
 }
 
@@ -79,6 +79,11 @@ impl Topology {
     /// A backend's namespace by the host's name, e.g. `blue1`.
     pub fn backend(&self, name: &str) -> Option<&Namespace> {
         self.backends().find(|(host, _)| host.name == name).map(|(_, namespace)| namespace)
+    }
+
+    /// Pulls a backend's cable out of the switch, or puts it back.
+    pub fn plug(&self, host: &str, plugged: bool) -> Result<()> {
+        self.net.ip(&[format!("link set {host} {}", if plugged { "up" } else { "down" })])
     }
 
     /// The hosts where connections begin and end.
@@ -140,16 +145,20 @@ impl Topology {
     /// A veth endpoint leaves checksums to a NIC that is not there, so XDP would see unfinished ones; and a packet that XDP
     /// redirects into a veth arrives only if the other end polls (NAPI), which GRO turns on.
     fn set_offloads(&self) -> Result<()> {
-        for edge in self.edges() {
-            edge.tool("ethtool", &["-K", "eth0", "tx", "off", "gro", "on"])?;
-        }
+        self.edges().try_for_each(set_edge_offloads)?;
         self.net.tool("ethtool", &["-K", "lb", "gro", "on"])?;
         Ok(())
     }
 }
 
+/// For one endpoint: see [`Topology::set_offloads`].
+pub(super) fn set_edge_offloads(edge: &Namespace) -> Result<()> {
+    edge.tool("ethtool", &["-K", "eth0", "tx", "off", "gro", "on"])?;
+    Ok(())
+}
+
 /// A port of the switch and the cable to a host.
-fn port(name: &str, index: u32, namespace: &str, peer: &str) -> [String; 2] {
+pub(super) fn port(name: &str, index: u32, namespace: &str, peer: &str) -> [String; 2] {
     [
         format!("link add {name} index {index} type veth peer name {peer} netns {namespace}"),
         format!("link set {name} master br0 up"),
@@ -157,7 +166,7 @@ fn port(name: &str, index: u32, namespace: &str, peer: &str) -> [String; 2] {
 }
 
 /// A host with one interface and everything else behind `gateway`.
-fn edge(interface: &Interface, device: &str, gateway: &Interface) -> Vec<String> {
+pub(super) fn edge(interface: &Interface, device: &str, gateway: &Interface) -> Vec<String> {
     let mut lines = vec!["link set lo up".to_owned()];
     lines.extend(interface.setup(device));
     lines.push(format!("route add default via {}", gateway.ipv4));

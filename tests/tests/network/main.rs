@@ -1,0 +1,53 @@
+//! Real kernels' TCP and UDP through the attached program, between network namespaces: what the promise of `splitterd`
+//! and `splitter` comes to for clients, backends and operators.
+
+mod affinity;
+mod balance;
+mod checks;
+mod drain;
+mod forwarding;
+mod neighbours;
+mod no_backend;
+mod one_arm;
+mod refusals;
+mod refused_starts;
+mod release;
+mod shifts;
+mod stop;
+mod support;
+
+use std::process::ExitCode;
+
+use splitter_tests::harness::{self, root_test};
+
+fn main() -> ExitCode {
+    harness::main(vec![
+        root_test(
+            "TCP and UDP of both families reach the right pool",
+            forwarding::both_protocols_and_families,
+        ),
+        root_test("50 MB each way arrive whole", forwarding::bulk_arrives_whole),
+        root_test("a chatty UDP flow stays through a switch", forwarding::a_chatty_udp_flow_stays),
+        root_test("shares over thousands of connections", balance::shares_over_thousands_of_connections),
+        root_test("client affinity keeps a client together", affinity::a_client_stays_together),
+        root_test("200 shifts under load cut and fail nothing", shifts::two_hundred_shifts_under_load),
+        root_test(
+            "a switch and a rollback are complete when they return",
+            release::complete_when_they_return,
+        ),
+        root_test("a backend dies and comes back", checks::a_backend_dies_and_comes_back),
+        root_test("a drained backend empties", drain::a_drained_backend_empties),
+        root_test("the last backend is not drained", drain::the_last_backend_is_not_drained),
+        root_test("a service without backends rejects or drops", no_backend::rejects_or_drops),
+        root_test("neighbours are lost under load", neighbours::lost_under_load),
+        root_test("one interface for clients and backends", one_arm::one_interface_for_all),
+        root_test("wrong changes change nothing", refusals::wrong_changes_change_nothing),
+        root_test("a second daemon is refused", refused_starts::a_second_daemon_is_refused),
+        root_test("a missing interface is refused", refused_starts::a_missing_interface_is_refused),
+        root_test("a foreign program is not replaced", refused_starts::a_foreign_program_is_not_replaced),
+        root_test("a wrong configuration is refused", refused_starts::a_wrong_configuration_is_refused),
+        root_test("no privileges are a clear error", refused_starts::no_privileges_are_a_clear_error),
+        root_test("a stopped daemon leaves nothing attached", stop::a_stopped_daemon_leaves_nothing),
+        root_test("a killed daemon leaves nothing attached", stop::a_killed_daemon_leaves_nothing),
+    ])
+}
