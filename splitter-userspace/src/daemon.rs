@@ -1,6 +1,6 @@
 //! `splitterd`: reads the configuration, puts the parts together, and waits to be told to stop.
 
-use std::{net::IpAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{collections::HashMap, net::IpAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
@@ -71,7 +71,8 @@ async fn run(config: Config) -> Result<()> {
     }
     let snapshot = network.first().await;
     let (targets, checked) = watch::channel(Vec::new());
-    let engine = start(&config, data_plane, snapshot, targets)?;
+    let existing = net::xdp_programs().await?;
+    let engine = start(&config, data_plane, snapshot, targets, &existing)?;
     let (handle, thread) = Handle::start(engine).context("no thread for the engine")?;
     let (verdicts, inbox) = mpsc::channel(VERDICTS);
     let checker = Checker::start(checked, verdicts);
@@ -96,12 +97,13 @@ fn start(
     data_plane: DataPlane,
     snapshot: Arc<Snapshot>,
     targets: watch::Sender<Vec<health::Target>>,
+    existing: &HashMap<String, u32>,
 ) -> Result<Engine> {
     let addresses: Vec<IpAddr> = config.services.iter().map(|service| service.address).collect();
     let warnings = net::host_warnings(&config.daemon.interfaces, &addresses, &snapshot);
     let mut engine = Engine::new(config.clone(), data_plane, snapshot, targets)?;
     for interface in &config.daemon.interfaces {
-        engine.attach(interface)?;
+        engine.attach(interface, existing.get(interface).copied())?;
     }
     engine.set_host_warnings(warnings);
     Ok(engine)

@@ -104,13 +104,20 @@ fn undrained(service: &ServiceStatus, only: Option<SocketAddr>) -> Result<Option
         None => backend.admin != Admin::Ready,
     };
     let busy = |backend: &BackendStatus| backend.slots > 0 || backend.exceptions > 0;
-    Ok(listed(
+    let held = listed(
         service,
         |backend| concerned(backend) && busy(backend),
         |backend| {
             format!("{} has {} slots and {} exceptions", backend.address, backend.slots, backend.exceptions)
         },
-    ))
+    );
+    Ok(held.or_else(|| unrecorded(service).filter(|_| backends(service).any(concerned))))
+}
+
+/// While a slot is DIRTY, a connection that has been silent since the shift is not known yet.
+fn unrecorded(service: &ServiceStatus) -> Option<String> {
+    let dirty = service.slots.dirty;
+    (dirty > 0).then(|| format!("{dirty} slots are dirty, so silent connections are not counted yet"))
 }
 
 fn unsettled(service: &ServiceStatus) -> Option<String> {
@@ -156,7 +163,18 @@ mod tests {
         let what = lacking(&service, Goal::Drained, None);
         assert_eq!(what.as_deref(), Some("10.0.1.12:8443 has 0 slots and 12 exceptions"));
         service.pools[0].backends[1].exceptions = 0;
+        service.slots.dirty = 0;
         assert_eq!(lacking(&service, Goal::Drained, None), None);
+    }
+
+    #[test]
+    fn drained_is_not_known_while_slots_are_dirty() {
+        let mut service = sample::service();
+        service.pools[0].backends[1].exceptions = 0;
+        let what = lacking(&service, Goal::Drained, None);
+        assert_eq!(what.as_deref(), Some("655 slots are dirty, so silent connections are not counted yet"));
+        service.pools[0].backends[1].admin = Admin::Ready;
+        assert_eq!(lacking(&service, Goal::Drained, None), None, "nothing is to be drained");
     }
 
     #[test]
@@ -164,6 +182,7 @@ mod tests {
         let mut service = sample::service();
         assert!(lacking(&service, Goal::Drained, Some("10.0.1.12:8443")).is_some());
         service.pools[0].backends[1].exceptions = 0;
+        service.slots.dirty = 0;
         service.pools[0].backends[0].admin = Admin::Maint;
         assert_eq!(lacking(&service, Goal::Drained, Some("10.0.1.12:8443")), None);
         let unknown = lacks(&service, &args(Goal::Drained, Some("10.0.1.99:1"))).unwrap_err();

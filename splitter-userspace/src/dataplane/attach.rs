@@ -37,10 +37,12 @@ pub struct Attachment {
     pub why: String,
 }
 
-/// Attaches with `attempt`, in the modes that `wanted` allows, the better first.
+/// Attaches with `attempt`, in the modes that `wanted` allows, the better first. `existing`: id of the program that
+/// is there already, for the message.
 pub fn attach(
     interface: &str,
     wanted: XdpMode,
+    existing: Option<u32>,
     mut attempt: impl FnMut(u32, Mode) -> Result<(), ProgramError>,
 ) -> Result<Attachment, Error> {
     let index = index_of(interface)?;
@@ -48,21 +50,21 @@ pub fn attach(
     if wanted != XdpMode::Generic {
         match attempt(index, Mode::Native) {
             Ok(()) => return done(Mode::Native, String::new()),
-            Err(error) if occupied(&error) => return Err(occupied_by(interface)),
+            Err(error) if occupied(&error) => return Err(occupied_by(interface, existing)),
             Err(error) if wanted == XdpMode::Native => return Err(refused(interface, Mode::Native, &error)),
             Err(error) => {
                 let why = format!("native mode refused: {}", root(&error));
-                attempt(index, Mode::Generic).map_err(|error| explain(interface, &error))?;
+                attempt(index, Mode::Generic).map_err(|error| explain(interface, existing, &error))?;
                 return done(Mode::Generic, why);
             }
         }
     }
-    attempt(index, Mode::Generic).map_err(|error| explain(interface, &error))?;
+    attempt(index, Mode::Generic).map_err(|error| explain(interface, existing, &error))?;
     done(Mode::Generic, String::new())
 }
 
-fn explain(interface: &str, error: &ProgramError) -> Error {
-    if occupied(error) { occupied_by(interface) } else { refused(interface, Mode::Generic, error) }
+fn explain(interface: &str, existing: Option<u32>, error: &ProgramError) -> Error {
+    if occupied(error) { occupied_by(interface, existing) } else { refused(interface, Mode::Generic, error) }
 }
 
 fn refused(interface: &str, mode: Mode, error: &ProgramError) -> Error {
@@ -84,26 +86,19 @@ fn occupied(error: &ProgramError) -> bool {
 }
 
 /// Names the program that is on the interface already.
-fn occupied_by(interface: &str) -> Error {
-    let who = match existing(interface) {
-        Some((id, name)) => format!("XDP program \"{name}\" (id {id})"),
+fn occupied_by(interface: &str, existing: Option<u32>) -> Error {
+    let name = |id: u32| {
+        let program = loaded_programs().flatten().find(|program| program.id() == id)?;
+        program.name_as_str().map(str::to_owned)
+    };
+    let who = match existing {
+        Some(id) => format!("XDP program \"{}\" (id {id})", name(id).unwrap_or_default()),
         None => "another XDP program".into(),
     };
     Error::Attach(format!(
         "{interface} already carries {who}: splitter does not replace what it did not attach. Remove it \
          (`ip link set dev {interface} xdp off`, or stop its owner), or take {interface} out of [daemon] interfaces"
     ))
-}
-
-/// Id and name of the XDP program on an interface.
-fn existing(interface: &str) -> Option<(u32, String)> {
-    let output =
-        std::process::Command::new("ip").args(["-json", "link", "show", "dev", interface]).output().ok()?;
-    let links: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
-    let id = u32::try_from(links.get(0)?.get("xdp")?.get("prog")?.get("id")?.as_u64()?).ok()?;
-    let program = loaded_programs().flatten().find(|program| program.id() == id);
-    let name = program.and_then(|program| program.name_as_str().map(str::to_owned)).unwrap_or_default();
-    Some((id, name))
 }
 
 fn index_of(interface: &str) -> Result<u32, Error> {

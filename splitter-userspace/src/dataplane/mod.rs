@@ -84,12 +84,17 @@ impl DataPlane {
         Ok(Self { program, maps, grace, word: Word::new(0, 0), written })
     }
 
-    /// Puts the program on an interface.
+    /// Puts the program on an interface. `existing`: id of the XDP program that is on it, for the message.
     ///
     /// # Errors
     /// No such interface, another program is on it, the driver refuses.
-    pub fn attach(&mut self, interface: &str, wanted: crate::config::XdpMode) -> Result<Attachment, Error> {
-        let attachment = self.program.attach(interface, wanted)?;
+    pub fn attach(
+        &mut self,
+        interface: &str,
+        wanted: crate::config::XdpMode,
+        existing: Option<u32>,
+    ) -> Result<Attachment, Error> {
+        let attachment = self.program.attach(interface, wanted, existing)?;
         self.maps.allow_device(attachment.index)?;
         Ok(attachment)
     }

@@ -96,9 +96,14 @@ impl Program {
     ///
     /// # Errors
     /// What [`attach::attach`] says.
-    pub fn attach(&mut self, interface: &str, wanted: XdpMode) -> Result<Attachment, Error> {
+    pub fn attach(
+        &mut self,
+        interface: &str,
+        wanted: XdpMode,
+        existing: Option<u32>,
+    ) -> Result<Attachment, Error> {
         let program = xdp(&mut self.object)?;
-        attach::attach(interface, wanted, |index, mode| {
+        attach::attach(interface, wanted, existing, |index, mode| {
             let mode = match mode {
                 attach::Mode::Native => AyaMode::Driver,
                 attach::Mode::Generic => AyaMode::Skb,

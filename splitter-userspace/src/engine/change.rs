@@ -133,6 +133,7 @@ impl Engine {
         let service = &mut self.services[index];
         service.generation = generation;
         service.changed_ns = now_ns();
+        self.exceptions = None;
         // The measured share begins here.
         self.sample();
         Ok(())

@@ -55,8 +55,9 @@ pub struct Engine {
     attachments: Vec<Attachment>,
     generation: u64,
     meter: Meter,
-    /// Live exceptions by backend, and entries by table, as the last sweep found them.
-    exceptions: BTreeMap<BackendId, u64>,
+    /// Live exceptions by backend, as the last sweep found them; `None` until they are counted under the present split.
+    exceptions: Option<BTreeMap<BackendId, u64>>,
+    /// Entries by table, as the last sweep found them.
     fill: Fill,
     warnings: Warnings,
     log: EventLog,
@@ -102,7 +103,7 @@ impl Engine {
             attachments: Vec::new(),
             generation: 0,
             meter: Meter::default(),
-            exceptions: BTreeMap::new(),
+            exceptions: None,
             fill: Fill::default(),
             warnings: Warnings::default(),
             log: EventLog::default(),
@@ -121,12 +122,12 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Attaches an interface, and says so.
+    /// Attaches an interface, and says so. `existing`: id of the XDP program that is on it, for the message.
     ///
     /// # Errors
     /// What [`DataPlane::attach`] says.
-    pub fn attach(&mut self, interface: &str) -> Result<(), Error> {
-        let attachment = self.data_plane.attach(interface, self.config.daemon.xdp_mode)?;
+    pub fn attach(&mut self, interface: &str, existing: Option<u32>) -> Result<(), Error> {
+        let attachment = self.data_plane.attach(interface, self.config.daemon.xdp_mode, existing)?;
         let why = if attachment.why.is_empty() { String::new() } else { format!(" ({})", attachment.why) };
         let line = format!("attach {interface} in {} mode{why}", attachment.mode.name());
         self.log.push("attach", None, self.generation, line, "");

@@ -226,3 +226,66 @@ impl Service {
 fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::samples;
+
+    fn order() -> Order {
+        Order::new("a fleet-wide secret")
+    }
+
+    fn canary_like(points: u32) -> BTreeMap<PoolName, crate::config::Weight> {
+        [(PoolName::Green, crate::config::Weight::from_basis_points(points).unwrap())].into()
+    }
+
+    #[test]
+    fn a_shift_moves_exactly_the_slots_of_its_share() {
+        let order = order();
+        let mut service = samples::service(&order);
+        assert!(service.settled());
+        service.release = service.release.weights(&canary_like(2500)).unwrap();
+        assert_eq!(service.retarget(&order, 0), 4096);
+        let counts = service.counts();
+        assert_eq!((counts.clean, counts.dirty, counts.tracked), (12_288, 4096, 0));
+        assert_eq!(service.retarget(&order, 0), 0, "nothing is left to do");
+    }
+
+    #[test]
+    fn a_rollback_makes_no_slot_wait() {
+        let order = order();
+        let mut service = samples::service(&order);
+        service.release = service.release.weights(&canary_like(2500)).unwrap();
+        service.retarget(&order, 0);
+        service.release = service.release.rollback().unwrap();
+        assert_eq!(service.retarget(&order, 0), 4096);
+        assert_eq!(service.counts().tracked, 4096);
+    }
+
+    #[test]
+    fn slots_are_dirty_for_the_idle_timeout_and_the_margin() {
+        let order = order();
+        let mut service = samples::service(&order);
+        service.release = service.release.switch(PoolName::Green).unwrap();
+        service.retarget(&order, 1000);
+        let until = 1000 + nanoseconds(service.idle_timeout() + ANSWER_MARGIN);
+        assert_eq!(service.track(until - 1), 0);
+        assert_eq!(service.track(until) as usize, SLOTS);
+        service.settle(0..SLOTS);
+        assert!(service.settled());
+    }
+
+    #[test]
+    fn a_dead_backend_leaves_clean_slots_and_comes_back_to_the_same() {
+        let order = order();
+        let mut service = samples::service(&order);
+        let before = service.slots().to_vec();
+        service.members[0].health = Health::Down;
+        assert_eq!(service.retarget(&order, 0) as usize, SLOTS);
+        assert!(service.settled() && service.slots().iter().all(|slot| slot.current().is_none()));
+        service.members[0].health = Health::Up;
+        service.retarget(&order, 0);
+        assert_eq!(service.slots(), before);
+    }
+}

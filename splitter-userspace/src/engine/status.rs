@@ -28,6 +28,7 @@ impl Engine {
     /// Everything, or one service.
     pub(super) fn status(&mut self, service: Option<&str>) -> Result<Status, ApiError> {
         let chosen = self.chosen(service)?;
+        self.count_exceptions().map_err(|error| failed(&error))?;
         let services = chosen.iter().map(|index| self.service_status(*index)).collect::<Result<_, _>>();
         let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
         Ok(Status {
@@ -144,7 +145,7 @@ impl Engine {
             next_hop: next_hop.map_or_else(|| "unresolved: not looked up yet".into(), ToString::to_string),
             slots: held.get(&member.id).copied().unwrap_or(0),
             connections_per_second: rate(begun, window.seconds),
-            exceptions: self.exceptions.get(&member.id).copied().unwrap_or(0),
+            exceptions: self.exceptions.as_ref().and_then(|all| all.get(&member.id)).copied().unwrap_or(0),
             counters: self.counters(member.id),
         }
     }

@@ -85,10 +85,11 @@ impl Engine {
         self.data_plane.wait();
         let flows = self.judge(Exceptions::Flows)?;
         self.fill = Fill { flows: flows.entries, embryonic: embryonic.entries };
-        self.exceptions = flows.exceptions;
+        let mut exceptions = flows.exceptions;
         for (id, count) in embryonic.exceptions {
-            *self.exceptions.entry(id).or_default() += count;
+            *exceptions.entry(id).or_default() += count;
         }
+        self.exceptions = Some(exceptions);
         self.report_fill();
         // What has become TRACKED just now may have gained entries until the flip, after the tables were read.
         if tracked == 0 {
@@ -96,6 +97,11 @@ impl Engine {
             self.settle(&sweep::settleable(&self.services, &blocked))?;
         }
         Ok(())
+    }
+
+    /// Counts the exceptions unless that was done since the last change: what was none before can be one now.
+    pub(super) fn count_exceptions(&mut self) -> Result<(), Error> {
+        if self.exceptions.is_none() { self.sweep() } else { Ok(()) }
     }
 
     fn track(&mut self) -> Result<u32, Error> {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use netlink_packet_route::{
     AddressFamily,
     address::{AddressAttribute, AddressMessage},
-    link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage},
+    link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage, LinkXdp},
     neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState},
     route::{RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteType, RouteVia},
     rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage},
@@ -209,3 +209,22 @@ fn condition(state: NeighbourState) -> (Condition, bool) {
 #[cfg(test)]
 #[path = "decode_tests.rs"]
 mod tests;
+
+/// Name of an interface and id of the XDP program on it, if there is one.
+pub(super) fn xdp_program(message: &LinkMessage) -> Option<(String, u32)> {
+    let xdp = message.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Xdp(xdp) => Some(xdp),
+        _ => None,
+    })?;
+    let id = xdp.iter().find_map(|attribute| match attribute {
+        LinkXdp::ProgId(id) | LinkXdp::DrvProgId(id) | LinkXdp::SkbProgId(id) | LinkXdp::HwProgId(id) => {
+            Some(*id)
+        }
+        _ => None,
+    })?;
+    let name = message.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfName(name) => Some(name.clone()),
+        _ => None,
+    })?;
+    Some((name, id))
+}
