@@ -9,12 +9,14 @@
 //! - A connection whose embryonic entry was evicted, by a flood of SYNs between its own and its next segment, is
 //!   promised nothing, nor is one whose backend has died.
 
+mod connections;
+mod wire;
+
 use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use splitter_common::{
     abi::{FlowKey, TableCounters},
-    pipeline::{self, Verdict, process},
-    slot::{BackendId, State},
+    slot::BackendId,
     tables::Exceptions,
 };
 
@@ -22,10 +24,8 @@ use super::{
     action::{Action, Fate},
     daemon::{Daemon, IDLE_NS, LINGER_NS, MARGIN_NS},
     memory::{Lru, Memory},
-    network::{
-        BACKENDS, CLIENTS_PER_SLOT, Family, Population, SLOTS_IN_PLAY, Segment, endpoints, frame, port,
-    },
-    tcp::{Host, Incarnation, Peer, PeerState},
+    network::{BACKENDS, CLIENTS_PER_SLOT, Family, Population, SLOTS_IN_PLAY, port},
+    tcp::{Host, Peer, PeerState},
 };
 
 /// What went wrong.
@@ -87,7 +87,7 @@ impl World {
             Action::Die { backend, crashed } => self.die(BackendId::new(backend), crashed),
             Action::Revive { backend } => self.daemon.revive(&mut self.memory, BackendId::new(backend)),
             Action::Open { client, fate } if self.peers[client].backend().is_none() => {
-                self.open(client, fate)
+                self.open(client, fate);
             }
             Action::Open { client, fate } => self.repeat(client, fate)?,
             Action::Talk { client, fin, fate } => self.talk(client, fin, fate)?,
@@ -171,245 +171,6 @@ impl World {
         }
         for peer in self.peers.iter_mut().filter(|peer| peer.backend() == Some(backend)) {
             peer.promised = false;
-        }
-    }
-
-    fn open(&mut self, client: usize, fate: Fate) {
-        if self.peers[client].state == PeerState::Closed {
-            self.peers[client] = self.peers[client].reopened();
-        }
-        let (address, number) = (self.address(client), self.peers[client].number);
-        self.peers[client].heard_ns = self.memory.now_ns;
-        let Some(backend) = self.request(address, Segment::Syn) else {
-            self.peers[client].state = PeerState::Closed;
-            return;
-        };
-        if fate == Fate::Lost {
-            return;
-        }
-        let answer = self.host(backend).receive(address, Segment::Syn, (number, backend));
-        if fate == Fate::Unanswered {
-            return;
-        }
-        let answer = answer.expect("a SYN is always answered");
-        self.reply(backend, address, answer);
-        if fate == Fate::Answered {
-            self.opened(client, backend, answer);
-        }
-    }
-
-    /// The answer to a SYN has come.
-    fn opened(&mut self, client: usize, backend: BackendId, answer: Segment) {
-        match answer {
-            Segment::SynAck => self.peers[client].state = PeerState::Open(backend),
-            Segment::Reset => self.peers[client].state = PeerState::Closed,
-            // The backend has an older connection of this 4-tuple (RFC 9293, 3.10.7.3 and 3.10.7.4).
-            _ => {
-                let address = self.address(client);
-                if let Some(older) = self.host(backend).session(address) {
-                    self.refuse(address, older.incarnation);
-                }
-            }
-        }
-    }
-
-    /// The SYN of an open connection comes once more, delayed on its way.
-    fn repeat(&mut self, client: usize, fate: Fate) -> Outcome {
-        let Some(incarnation) = self.peers[client].incarnation() else { return Ok(()) };
-        if self.older_than_shift(client) {
-            return Ok(());
-        }
-        let Some(to) = self.send(client, Segment::Syn)? else { return Ok(()) };
-        let address = self.address(client);
-        if let Some(answer) =
-            self.host(to).receive(address, Segment::Syn, incarnation).filter(|_| fate != Fate::Lost)
-        {
-            self.reply(to, address, answer);
-        }
-        Ok(())
-    }
-
-    /// The connection belongs to `previous` and is not recorded.
-    fn older_than_shift(&self, client: usize) -> bool {
-        let slot = self.daemon.slot(&self.memory, client / CLIENTS_PER_SLOT);
-        let address = self.address(client);
-        let held = |table| self.memory.table(table).borrow().all().iter().any(|(key, _)| is_of(key, address));
-        let recorded = held(Exceptions::Flows) || held(Exceptions::Embryonic);
-        matches!(slot.state(), State::Dirty { .. }) && !recorded
-    }
-
-    /// A client resets what it does not know.
-    fn refuse(&mut self, client: SocketAddr, incarnation: Incarnation) {
-        if let Some(to) = self.request(client, Segment::Reset) {
-            self.host(to).receive(client, Segment::Reset, incarnation);
-        }
-    }
-
-    fn talk(&mut self, client: usize, fin: bool, fate: Fate) -> Outcome {
-        let Some(incarnation) = self.peers[client].incarnation() else { return Ok(()) };
-        self.peers[client].fin_sent |= fin;
-        // FIN is repeated until it is acknowledged.
-        let segment = if self.peers[client].fin_sent { Segment::Fin } else { Segment::Ack };
-        let to = self.send(client, segment)?;
-        self.peers[client].close_if_done();
-        if fate == Fate::Lost {
-            return Ok(());
-        }
-        let address = self.address(client);
-        let answer = match to {
-            Some(to) => self.host(to).receive(address, segment, incarnation),
-            None => Some(Segment::Reset),
-        };
-        let Some(answer) = answer.filter(|_| fate != Fate::Unanswered) else { return Ok(()) };
-        if let Some(to) = to {
-            self.reply(to, address, answer);
-        }
-        self.heard(client, answer, fate == Fate::Answered);
-        let cut = self.peers[client].promised && answer == Segment::Reset;
-        ensure(!cut, || format!("connection {incarnation:?} of client {client} is unknown to its backend"))
-    }
-
-    /// The answer to a client's segment has come by.
-    fn heard(&mut self, client: usize, answer: Segment, arrives: bool) {
-        let peer = &mut self.peers[client];
-        if answer == Segment::Reset && arrives {
-            peer.state = PeerState::Closed;
-        }
-        peer.heard_ns = self.memory.now_ns;
-    }
-
-    fn speak(&mut self, client: usize, backend: BackendId, fin: bool, arrives: bool) -> Outcome {
-        let address = self.address(client);
-        let Some(session) = self.host(backend).session(address).filter(|session| session.established) else {
-            return Ok(());
-        };
-        let segment = if fin { Segment::Fin } else { Segment::Ack };
-        if fin {
-            self.host(backend).finish(address);
-        }
-        self.reply(backend, address, segment);
-        let peer = &mut self.peers[client];
-        if peer.incarnation() == Some(session.incarnation) {
-            peer.heard_ns = self.memory.now_ns;
-            peer.fin_heard |= fin;
-            peer.close_if_done();
-            return Ok(());
-        }
-        if arrives { self.startle(client, session.incarnation) } else { Ok(()) }
-    }
-
-    /// A client gets a segment of an older connection.
-    fn startle(&mut self, client: usize, older: Incarnation) -> Outcome {
-        match self.peers[client].state {
-            PeerState::Open(_) => self.talk(client, false, Fate::Unanswered),
-            PeerState::Opening | PeerState::Closed => {
-                self.refuse(self.address(client), older);
-                Ok(())
-            }
-        }
-    }
-
-    fn reset(&mut self, client: usize, arrives: bool) -> Outcome {
-        let Some(incarnation) = self.peers[client].incarnation() else { return Ok(()) };
-        let address = self.address(client);
-        let to = self.send(client, Segment::Reset)?;
-        self.peers[client].state = PeerState::Closed;
-        if let Some(to) = to.filter(|_| arrives) {
-            self.host(to).receive(address, Segment::Reset, incarnation);
-        }
-        Ok(())
-    }
-
-    fn abort(&mut self, client: usize, backend: BackendId) {
-        let address = self.address(client);
-        let Some(session) = self.host(backend).session(address) else { return };
-        self.host(backend).abort(address);
-        self.reply(backend, address, Segment::Reset);
-        let peer = &mut self.peers[client];
-        if peer.incarnation() == Some(session.incarnation) {
-            peer.state = PeerState::Closed;
-        }
-    }
-
-    /// SYNs that nobody means, and their answers.
-    fn flood(&mut self, slot: usize, size: usize) {
-        for client in &self.population.flooders[slot][..size] {
-            if let Some(backend) = self.request(*client, Segment::Syn) {
-                self.reply(backend, *client, Segment::SynAck);
-                self.flooded.insert((backend, *client));
-            }
-        }
-    }
-
-    /// A SYN-ACK that nobody acknowledges is repeated.
-    fn echo(&mut self) {
-        for (backend, client) in self.flooded.clone() {
-            self.reply(backend, client, Segment::SynAck);
-        }
-    }
-
-    /// Segments of no connection, and the resets that answer them.
-    fn stray(&mut self, slot: usize, size: usize) {
-        for client in &self.population.strays[slot][..size] {
-            if let Some(backend) = self.request(*client, Segment::Ack) {
-                self.reply(backend, *client, Segment::Reset);
-            }
-        }
-    }
-
-    /// Neither can evict an exception: they do not get into that table.
-    fn check_strangers(&self) -> Outcome {
-        let known = |key: &FlowKey| self.population.clients.iter().any(|client| is_of(key, *client));
-        let entries = self.memory.flows.borrow().all();
-        let stranger = entries.iter().find(|(key, _)| !known(key));
-        ensure(stranger.is_none(), || format!("a stranger is recorded: {stranger:?}"))
-    }
-
-    /// A client's segment of an open connection: it must reach the true backend.
-    fn send(&mut self, client: usize, segment: Segment) -> Result<Option<BackendId>, String> {
-        let to = self.request(self.address(client), segment);
-        let peer = &self.peers[client];
-        let slot = self.daemon.slot(&self.memory, client / CLIENTS_PER_SLOT);
-        ensure(!peer.promised || to == peer.backend(), || {
-            format!(
-                "{segment:?} of client {client}, connection {}, {:?}, went to {to:?}; its slot is {:?} of {:?}",
-                peer.number,
-                peer.state,
-                slot.state(),
-                slot.current()
-            )
-        })?;
-        Ok(to)
-    }
-
-    /// Through the data plane; none where it answered itself.
-    fn request(&mut self, client: SocketAddr, segment: Segment) -> Option<BackendId> {
-        let mut frame = frame(client, self.family.service(), segment);
-        let verdict = process(&mut frame[..], &self.memory);
-        self.excuse_evicted();
-        match verdict.action() {
-            pipeline::Action::Send(_) => {
-                let [source, destination] = endpoints(&frame);
-                assert_eq!(source, client);
-                (1..=BACKENDS).map(BackendId::new).find(|id| self.family.backend(*id) == destination)
-            }
-            pipeline::Action::Return | pipeline::Action::Drop => None,
-            pipeline::Action::Pass => panic!("a service's segment was passed to the kernel"),
-        }
-    }
-
-    fn reply(&mut self, backend: BackendId, client: SocketAddr, segment: Segment) {
-        let mut frame = frame(self.family.backend(backend), client, segment);
-        let verdict = process(&mut frame[..], &self.memory);
-        assert_eq!((verdict, endpoints(&frame)), (Verdict::send(1), [self.family.service(), client]));
-    }
-
-    /// A flood has evicted the embryonic entry of one whose handshake it met.
-    fn excuse_evicted(&mut self) {
-        for key in std::mem::take(&mut self.memory.embryonic.borrow_mut().evicted) {
-            if let Some(client) = self.population.clients.iter().position(|client| is_of(&key, *client)) {
-                self.peers[client].promised = false;
-            }
         }
     }
 

@@ -84,8 +84,9 @@ pub fn share(part: u64, whole: u64, window_seconds: f64) -> Option<Measured> {
     let share = part as f64 / n;
     let spread = Z * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
     let (centre, scale) = (share + Z * Z / (2.0 * n), 1.0 + Z * Z / n);
-    let low = ((centre - spread) / scale).max(0.0);
-    let high = ((centre + spread) / scale).min(1.0);
+    // Rounding must not put the share outside of its own interval.
+    let low = ((centre - spread) / scale).clamp(0.0, share);
+    let high = ((centre + spread) / scale).clamp(share, 1.0);
     Some(Measured { share, low, high, connections: whole, window_seconds })
 }
 
@@ -122,6 +123,6 @@ mod tests {
         let measured = share(10, 100, 1.0).unwrap();
         assert!((measured.low - 0.0552).abs() < 1e-3 && (measured.high - 0.1744).abs() < 1e-3);
         let none = share(0, 50, 1.0).unwrap();
-        assert!(none.low.abs() < 1e-12 && none.high > 0.05);
+        assert!(none.low == 0.0 && none.high > 0.05);
     }
 }

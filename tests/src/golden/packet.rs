@@ -1,14 +1,15 @@
 //! Frames from fields, by a library that knows nothing of ours.
 
+mod headers;
+
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context as _, Result, bail};
-use etherparse::{
-    EtherType, Ethernet2Header, Icmpv4Header, Icmpv4Type, Icmpv6Header, Icmpv6Type, IcmpEchoHeader, IpFragOffset,
-    IpNumber, Ipv4Header, Ipv4Options, Ipv6Header, SingleVlanHeader, TcpHeader, UdpHeader, VlanId,
-};
+use etherparse::{EtherType, Ethernet2Header, IpNumber, Ipv4Header, Ipv6Header, SingleVlanHeader, VlanId};
 use serde::Deserialize;
 use toml::Table;
+
+use self::headers::echo;
 
 /// A packet by its fields.
 #[derive(Debug, Deserialize)]
@@ -25,6 +26,9 @@ pub struct Packet {
     /// What the innermost header carries.
     #[serde(default)]
     payload: String,
+    /// Zeros behind the packet, as Ethernet's least length asks for.
+    #[serde(default)]
+    padding: usize,
     /// Bytes that are overwritten in the end, for headers that lie.
     #[serde(default)]
     patch: Vec<Patch>,
@@ -62,7 +66,7 @@ struct V4 {
     /// Hexadecimal.
     #[serde(default)]
     options: String,
-    /// For a payload that is neither TCP, UDP nor ICMP.
+    /// Of a payload that is neither TCP, UDP nor ICMP.
     protocol: Option<u8>,
 }
 
@@ -150,6 +154,7 @@ impl Packet {
         let mut frame = self.link(&network)?;
         frame.extend(network.finish(&transport)?);
         frame.extend(transport);
+        frame.extend(std::iter::repeat_n(0, self.padding));
         for patch in &self.patch {
             let bytes = hex(&patch.bytes)?;
             let place = frame.get_mut(patch.at..patch.at + bytes.len());
@@ -170,7 +175,8 @@ impl Packet {
         let (source, destination) = (mac(&self.eth.source)?, mac(&self.eth.destination)?);
         let mut bytes = Ethernet2Header { source, destination, ether_type }.to_bytes().to_vec();
         if let Some(id) = self.vlan {
-            let tag = SingleVlanHeader { vlan_id: VlanId::try_new(id)?, ether_type: inner, ..Default::default() };
+            let tag =
+                SingleVlanHeader { vlan_id: VlanId::try_new(id)?, ether_type: inner, ..Default::default() };
             bytes.extend(tag.to_bytes());
         }
         Ok(bytes)
@@ -232,91 +238,6 @@ impl Network {
             Self::None => Ok(Vec::new()),
         }
     }
-}
-
-impl V4 {
-    fn header(&self, protocol: IpNumber) -> Result<Ipv4Header> {
-        let protocol = self.protocol.map_or(protocol, IpNumber);
-        let mut header = Ipv4Header::new(0, self.ttl, protocol, self.source.octets(), self.destination.octets())?;
-        header.dscp = (self.tos >> 2).try_into()?;
-        header.ecn = (self.tos & 3).try_into()?;
-        header.identification = self.id;
-        header.dont_fragment = self.dont_fragment;
-        header.more_fragments = self.more_fragments;
-        header.fragment_offset = IpFragOffset::try_new(self.fragment_offset)?;
-        header.options = Ipv4Options::try_from(&hex(&self.options)?[..])?;
-        Ok(header)
-    }
-}
-
-impl V6 {
-    fn header(&self, next_header: IpNumber) -> Result<Ipv6Header> {
-        Ok(Ipv6Header {
-            traffic_class: self.traffic_class,
-            flow_label: self.flow_label.try_into()?,
-            payload_length: 0,
-            next_header,
-            hop_limit: self.hop_limit,
-            source: self.source.octets(),
-            destination: self.destination.octets(),
-        })
-    }
-}
-
-impl Tcp {
-    fn header(&self, network: &Network, payload: &[u8]) -> Result<Vec<u8>> {
-        let mut header = TcpHeader::new(self.source, self.destination, self.seq, self.window);
-        header.acknowledgment_number = self.ack;
-        for letter in self.flags.chars() {
-            *flag(&mut header, letter)? = true;
-        }
-        header.set_options_raw(&hex(&self.options)?)?;
-        header.checksum = match network {
-            Network::V4(ip) => header.calc_checksum_ipv4(ip, payload)?,
-            Network::V6(ip, _) => header.calc_checksum_ipv6(ip, payload)?,
-            Network::None => bail!("TCP without IP"),
-        };
-        Ok(header.to_bytes().to_vec())
-    }
-}
-
-fn flag(header: &mut TcpHeader, letter: char) -> Result<&mut bool> {
-    Ok(match letter {
-        'F' => &mut header.fin,
-        'S' => &mut header.syn,
-        'R' => &mut header.rst,
-        'P' => &mut header.psh,
-        'A' => &mut header.ack,
-        'U' => &mut header.urg,
-        'E' => &mut header.ece,
-        'C' => &mut header.cwr,
-        _ => bail!("no TCP flag has the letter {letter}"),
-    })
-}
-
-impl Udp {
-    fn header(&self, network: &Network, payload: &[u8]) -> Result<Vec<u8>> {
-        let (source, destination) = (self.source, self.destination);
-        let mut header = match network {
-            Network::V4(ip) => UdpHeader::with_ipv4_checksum(source, destination, ip, payload)?,
-            Network::V6(ip, _) => UdpHeader::with_ipv6_checksum(source, destination, ip, payload)?,
-            Network::None => bail!("UDP without IP"),
-        };
-        header.checksum = self.checksum.unwrap_or(header.checksum);
-        Ok(header.to_bytes().to_vec())
-    }
-}
-
-fn echo(id: u16, network: &Network, payload: &[u8]) -> Result<Vec<u8>> {
-    let echo = IcmpEchoHeader { id, seq: 1 };
-    Ok(match network {
-        Network::V4(_) => Icmpv4Header::with_checksum(Icmpv4Type::EchoRequest(echo), payload).to_bytes().to_vec(),
-        Network::V6(ip, _) => {
-            let kind = Icmpv6Type::EchoRequest(echo);
-            Icmpv6Header::with_checksum(kind, ip.source, ip.destination, payload)?.to_bytes().to_vec()
-        }
-        Network::None => bail!("ICMP without IP"),
-    })
 }
 
 /// An Ethernet address as text.

@@ -45,6 +45,25 @@ pub fn a_drained_backend_empties() -> Result<()> {
     Ok(())
 }
 
+/// A rollback within the DIRTY phase leaves no slot DIRTY; the young pool's connections are exceptions at once.
+pub fn an_early_rollback_hides_no_connection() -> Result<()> {
+    let stage = Stage::build(PoolSizes { blue: 1, green: 0, canary: 1 }, &[WEB])?;
+    support::change(&stage, &["weights", "web", "canary=100"])?;
+    let mut long_lived = LongLived::new();
+    long_lived.open(&stage.client, &[WEB.target()], 20)?;
+    support::change(&stage, &["rollback", "web"])?;
+    let canary = support::backend(&stage, &WEB, "canary1")?;
+    ensure!((canary.slots, canary.exceptions) == (0, 20), "{canary:?}");
+    let address = support::endpoint(&stage, &WEB, "canary1")?;
+    let wait = ["wait", "web", "--for", "drained", "--backend", &address, "--timeout"];
+    support::refused(&stage, &[&wait[..], &["1s"]].concat(), 3).context("canary1 still has connections")?;
+    ensure!(long_lived.finish(usize::MAX, |_| true) == 20, "not all were open");
+    let reply = stage.cli.run(&[&wait[..], &["30s"]].concat())?;
+    ensure!(reply.code == Some(0), "{}", reply.stderr);
+    ensure!(long_lived.census().cut() == 0, "{:?}", long_lived.census());
+    Ok(())
+}
+
 pub fn the_last_backend_is_not_drained() -> Result<()> {
     let stage = Stage::build(PoolSizes { blue: 2, green: 1, canary: 1 }, &[WEB])?;
     support::change(&stage, &["weights", "web", "canary=5"])?;

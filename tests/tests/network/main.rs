@@ -37,6 +37,7 @@ fn main() -> ExitCode {
         ),
         root_test("a backend dies and comes back", checks::a_backend_dies_and_comes_back),
         root_test("a drained backend empties", drain::a_drained_backend_empties),
+        root_test("an early rollback hides no connection", drain::an_early_rollback_hides_no_connection),
         root_test("the last backend is not drained", drain::the_last_backend_is_not_drained),
         root_test("a service without backends rejects or drops", no_backend::rejects_or_drops),
         root_test("neighbours are lost under load", neighbours::lost_under_load),

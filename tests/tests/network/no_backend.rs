@@ -3,7 +3,7 @@
 use std::{io::ErrorKind, time::Duration};
 
 use anyhow::{Result, bail, ensure};
-use splitter_tests::lab::{Connection, Counters, PoolSizes, ServicePlan, Stage};
+use splitter_tests::lab::{Connection, Counters, PoolSizes, ServicePlan, Stage, xdp};
 use splitter_userspace::api::model::Health;
 use tokio::{net::TcpStream, time::timeout};
 
@@ -17,6 +17,8 @@ const SILENCE: Duration = Duration::from_millis(1500);
 
 pub fn rejects_or_drops() -> Result<()> {
     let mut stage = Stage::build(PoolSizes { blue: 1, green: 0, canary: 0 }, &[CHECKED, CHECKED6])?;
+    // The client's end of the cable takes what XDP sends back only if it has a program as well.
+    xdp::attach_pass(&stage.topology.client, "eth0", &stage.scratch.bpf())?;
     support::reconfigure(&mut stage, |text| text.replacen("stable =", "no_backend = \"drop\"\nstable =", 1))?;
     for plan in [CHECKED, CHECKED6] {
         wait_for_health(&stage, &plan, Health::Up)?;

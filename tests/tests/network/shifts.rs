@@ -24,8 +24,11 @@ pub fn two_hundred_shifts_under_load() -> Result<()> {
     let mut moved = 0;
     for round in 0..ROUNDS {
         for number in 0..ROUND {
-            moved += u64::from(operators[number % 2].shift(&stage)?);
+            // New weights end the round, or it might end where it began.
+            let last = number + operators.len() >= ROUND;
+            moved += u64::from(operators[number % 2].shift(&stage, last)?);
         }
+        operators.iter().try_for_each(|operator| operator.has_dirty_slots(&stage))?;
         operators.iter().try_for_each(|operator| operator.let_slots_settle(&stage))?;
         let census = long_lived.census();
         ensure!(census.cut() == 0, "round {round}: {:?}", census.cut);
@@ -60,16 +63,16 @@ impl Operator {
         (mixed ^ (mixed >> 31)) % limit
     }
 
-    /// Makes one change; gives back how many slots it moved.
-    fn shift(&mut self, stage: &Stage) -> Result<u32> {
-        let words = self.next(stage)?;
+    /// Makes one change, of any kind or of weights; gives back how many slots it moved.
+    fn shift(&mut self, stage: &Stage, weights: bool) -> Result<u32> {
+        let words = if weights { self.weights(stage)? } else { self.any(stage)? };
         let words: Vec<_> = words.iter().map(String::as_str).collect();
         let change = support::change(stage, &words)?;
         ensure!(change.connections_moved == 0, "{}", change.line);
         Ok(change.slots_moved)
     }
 
-    fn next(&mut self, stage: &Stage) -> Result<Vec<String>> {
+    fn any(&mut self, stage: &Stage) -> Result<Vec<String>> {
         let service = self.plan.name.to_owned();
         Ok(match self.draw(8) {
             0 => vec!["switch".into(), service, "blue".into()],
@@ -107,16 +110,18 @@ impl Operator {
         ("drain", host)
     }
 
+    fn has_dirty_slots(&self, stage: &Stage) -> Result<()> {
+        let slots = support::service(stage, self.plan.name)?.slots;
+        ensure!(slots.dirty > 0, "{}: a round left no slot DIRTY: {slots:?}", self.plan.name);
+        Ok(())
+    }
+
     /// Until no slot is DIRTY any more. The long-lived connections' own slots stay TRACKED, the others become CLEAN.
     fn let_slots_settle(&self, stage: &Stage) -> Result<()> {
-        let name = self.plan.name;
-        let slots = || support::service(stage, name).map(|service| service.slots);
-        let before = slots()?;
-        ensure!(before.dirty > 0, "{name}: shifts left no slot DIRTY: {before:?}");
-        support::eventually("the slots to settle", || {
-            let now = slots()?;
-            Ok((now.dirty == 0 && now.tracked <= LONG_LIVED as u32).then_some(()))
-        })
-        .with_context(|| name.to_owned())
+        let settled = support::eventually("the slots to settle", || {
+            let slots = support::service(stage, self.plan.name)?.slots;
+            Ok((slots.dirty == 0 && slots.tracked <= LONG_LIVED as u32).then_some(()))
+        });
+        settled.with_context(|| self.plan.name)
     }
 }

@@ -17,7 +17,7 @@ use splitter_tests::lab::{
 use splitter_userspace::{
     api::{
         client::Client,
-        model::{BackendStatus, Change, Place, ServiceStatus, Stats, Status},
+        model::{BackendStats, BackendStatus, Change, Place, ServiceStatus, Stats, Status},
     },
     config::{PoolName, Protocol},
 };
@@ -119,12 +119,22 @@ pub fn reason(stage: &Stage, plan: &ServicePlan, reason: &str) -> Result<u64> {
 
 /// New connections of a service by host name, since the daemon's start.
 pub fn connections(stage: &Stage, plan: &ServicePlan) -> Result<BTreeMap<String, u64>> {
-    let (stats, _) = stage.cli.json::<Stats>(&["stats", plan.name])?;
-    let backends = stats.services.iter().flat_map(|service| &service.backends);
     let names: BTreeMap<_, _> =
         stage.topology.hosts().map(|host| (plan.endpoint(host), host.name.clone())).collect();
     let named = |address| names.get(address).cloned().with_context(|| format!("no host has {address}"));
-    backends.map(|backend| Ok((named(&backend.address)?, backend.counters.connections))).collect()
+    let backends = counted(stage, plan)?;
+    backends.iter().map(|backend| Ok((named(&backend.address)?, backend.counters.connections))).collect()
+}
+
+/// Packets of a service, both ways, since the daemon's start.
+pub fn packets(stage: &Stage, plan: &ServicePlan) -> Result<u64> {
+    let counters = counted(stage, plan)?.into_iter().map(|backend| backend.counters);
+    Ok(counters.map(|counters| counters.packets_in + counters.packets_out).sum())
+}
+
+fn counted(stage: &Stage, plan: &ServicePlan) -> Result<Vec<BackendStats>> {
+    let (stats, _) = stage.cli.json::<Stats>(&["stats", plan.name])?;
+    Ok(stats.services.into_iter().flat_map(|service| service.backends).collect())
 }
 
 /// Where new connections from each of `ports` of the client would go.

@@ -1,0 +1,170 @@
+//! The packet path in the kernel, by `BPF_PROG_TEST_RUN`.
+
+use anyhow::{Context as _, Result, bail};
+use aya::programs::{TestRun as _, TestRunOptions};
+use splitter_common::{
+    abi::{BackendCounters, TableCounters},
+    tables::Exceptions,
+};
+use splitter_userspace::{
+    config::XdpMode,
+    dataplane::{DataPlane, Sizes},
+};
+
+use super::{
+    outcome::{Counters, Outcome},
+    scenario::{Scenario, Verdict},
+    setting::Setting,
+};
+use crate::lab::Namespace;
+
+/// The interface that is not the one packets come in by; its number stands in `golden/setting/network.toml`.
+const OTHER: (&str, u32) = ("other", 7);
+
+/// Room for what comes out.
+const FRAME: usize = 2048;
+
+/// The program, in a network namespace of its own: a frame can only be redirected to an interface that exists.
+pub struct Kernel {
+    // Before the namespace, so that it is gone first.
+    data_plane: DataPlane,
+    namespace: Namespace,
+}
+
+impl Kernel {
+    /// Loads the program.
+    ///
+    /// # Errors
+    /// We are not root, or the kernel refuses.
+    pub fn load() -> Result<Self> {
+        let (name, index) = OTHER;
+        let namespace = Namespace::create("golden")?;
+        namespace.ip(&[format!("link add {name} index {index} type veth peer name peer")])?;
+        let sizes = Sizes { services: 16, backends: 64, neighbours: 64, flows: 1024, embryonic: 1024 };
+        let data_plane = namespace.run(|| -> Result<DataPlane> {
+            let mut data_plane = DataPlane::load(&sizes)?;
+            data_plane.attach(name, XdpMode::Generic, None)?;
+            Ok(data_plane)
+        })??;
+        Ok(Self { data_plane, namespace })
+    }
+
+    /// Runs a scenario's packet through the program, and compares.
+    ///
+    /// # Errors
+    /// The scenario makes no sense, or something differs from what it says.
+    pub fn run(&mut self, scenario: &Scenario) -> Result<()> {
+        let setting = Setting::of(scenario)?;
+        self.prepare(scenario, &setting)?;
+        let before = self.raw_counters(&setting)?;
+        let now_ns = now_ns();
+        let (verdict, frame) = self.send(&scenario.frame_in()?)?;
+        let counters = self.raw_counters(&setting)?.since(&before).named(&setting);
+        let mut entries = Vec::new();
+        for table in [Exceptions::Flows, Exceptions::Embryonic] {
+            let recorded = self.data_plane.recorded(table)?;
+            entries.extend(recorded.into_iter().map(|(key, flow)| (table, key, flow)));
+        }
+        Outcome { verdict, frame, counters, entries, now_ns }.check(scenario, &setting)
+    }
+
+    /// The scenario's services and network go live, and the tables hold its entries alone.
+    fn prepare(&mut self, scenario: &Scenario, setting: &Setting) -> Result<()> {
+        let generation = self.data_plane.generation() + 1;
+        self.data_plane.commit(setting.image.clone(), generation)?;
+        for table in [Exceptions::Flows, Exceptions::Embryonic] {
+            for (key, _) in self.data_plane.recorded(table)? {
+                self.data_plane.remove(table, &key)?;
+            }
+        }
+        for entry in &scenario.entries {
+            let (table, key, flow) = setting.entry(entry, now_ns())?;
+            self.data_plane.insert(table, &key, &flow)?;
+        }
+        Ok(())
+    }
+
+    /// One frame in by the loopback interface.
+    fn send(&self, frame: &[u8]) -> Result<(Verdict, Vec<u8>)> {
+        let program = self.data_plane.program()?;
+        let mut out = vec![0; FRAME];
+        let result = self.namespace.run(|| {
+            let mut options = TestRunOptions::new();
+            options.data_in = Some(frame);
+            options.data_out = Some(&mut out);
+            program.test_run(options)
+        })?;
+        let result = result.context("BPF_PROG_TEST_RUN")?;
+        out.truncate(result.data_size_out as usize);
+        let verdict = match result.return_value {
+            1 => Verdict::Drop,
+            2 => Verdict::Pass,
+            3 => Verdict::Tx,
+            4 => Verdict::Redirect,
+            other => bail!("the program returned {other}"),
+        };
+        Ok((verdict, out))
+    }
+
+    fn raw_counters(&self, setting: &Setting) -> Result<Raw> {
+        let backends = self.data_plane.backend_counters(setting.backends().map(|(_, id)| id))?;
+        let reason = |service: &splitter_userspace::engine::service::Service| {
+            Ok(self.data_plane.reason_counters(service.number)?.to_vec())
+        };
+        Ok(Raw {
+            backends: setting.backends().map(|(_, id)| backends[&id]).collect(),
+            reasons: setting.services.iter().map(reason).collect::<Result<_>>()?,
+            tables: self.data_plane.table_counters()?,
+        })
+    }
+}
+
+/// Counters in the order of the setting's backends and services.
+struct Raw {
+    backends: Vec<BackendCounters>,
+    reasons: Vec<Vec<u64>>,
+    tables: TableCounters,
+}
+
+impl Raw {
+    fn since(&self, before: &Self) -> Self {
+        let backend = |(now, before): (&BackendCounters, &BackendCounters)| BackendCounters {
+            packets_in: now.packets_in - before.packets_in,
+            bytes_in: now.bytes_in - before.bytes_in,
+            packets_out: now.packets_out - before.packets_out,
+            bytes_out: now.bytes_out - before.bytes_out,
+            connections: now.connections - before.connections,
+        };
+        let reasons = |(now, before): (&Vec<u64>, &Vec<u64>)| {
+            now.iter().zip(before).map(|(now, before)| now - before).collect()
+        };
+        let (now, then) = (&self.tables, &before.tables);
+        Self {
+            backends: self.backends.iter().zip(&before.backends).map(backend).collect(),
+            reasons: self.reasons.iter().zip(&before.reasons).map(reasons).collect(),
+            tables: TableCounters {
+                recorded: now.recorded - then.recorded,
+                embryonic: now.embryonic - then.embryonic,
+                promoted: now.promoted - then.promoted,
+                forgotten: now.forgotten - then.forgotten,
+                missed: now.missed - then.missed,
+                failed: now.failed - then.failed,
+            },
+        }
+    }
+
+    fn named(&self, setting: &Setting) -> Counters {
+        let names = setting.backends().map(|(name, _)| name);
+        let reasons = setting.services.iter().zip(&self.reasons).map(|(service, counts)| {
+            let counts = counts.as_slice().try_into().unwrap_or_default();
+            (service.spec.name.clone(), counts)
+        });
+        Counters::new(names.zip(self.backends.iter().copied()), reasons, &self.tables)
+    }
+}
+
+/// `CLOCK_MONOTONIC`, nanoseconds: what `bpf_ktime_get_ns` reads.
+fn now_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}

@@ -1,0 +1,219 @@
+//! What a scenario finds: services, network, slots and tables.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+    path::Path,
+    sync::Arc,
+};
+
+use anyhow::{Context as _, Result, bail};
+use serde::Deserialize;
+use splitter_common::{
+    abi::{Flow, FlowKey, ServiceTable},
+    hash::SLOTS,
+    slot::{BackendId, Slot, State},
+    tables::Exceptions,
+};
+use splitter_userspace::{
+    api::model::Health,
+    config::{self, Prefix},
+    engine::{compile, service::Service, services},
+    image::Image,
+    net::{Hop, NextHop, Route, RouteAction, Snapshot},
+    table::Order,
+};
+use toml::Table;
+
+use super::{
+    packet::mac,
+    scenario::{Entry, Scenario, Slots, StateName, TableName, merge},
+};
+
+const CONFIG: &str = include_str!("../../golden/setting/splitter.toml");
+const NETWORK: &str = include_str!("../../golden/setting/network.toml");
+
+/// What a scenario finds.
+pub struct Setting {
+    /// What packets read.
+    pub image: Image,
+    /// The services, by number.
+    pub services: Vec<Service>,
+}
+
+/// The network, as its file has it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Network {
+    /// The ways that frames leave by, by name.
+    hops: BTreeMap<String, HopText>,
+    /// Names of the ways to backends.
+    backends: BTreeMap<IpAddr, String>,
+    /// Prefix and what is done with it: `via HOP`, `on link`, `local` or `kernel`.
+    routes: BTreeMap<String, String>,
+    /// Names of the ways to hosts on our links.
+    neighbours: BTreeMap<IpAddr, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HopText {
+    interface: u32,
+    source: String,
+    destination: String,
+}
+
+impl Setting {
+    /// The setting that all scenarios share, with what this one says is different.
+    ///
+    /// # Errors
+    /// The scenario names something that does not exist.
+    pub fn of(scenario: &Scenario) -> Result<Self> {
+        let config = config::parse(Path::new("golden/setting/splitter.toml"), CONFIG)?;
+        let mut services = services(&config, &Order::new(&config.daemon.hash_seed))?;
+        for name in &scenario.dead {
+            kill(&mut services, name)?;
+        }
+        let mut network: Table = toml::from_str(NETWORK)?;
+        merge(&mut network, &scenario.network);
+        let snapshot = network.try_into::<Network>().context("network")?.snapshot()?;
+        let mut image = Image::empty();
+        image.endpoints = Arc::new(compile::endpoints(&services)?);
+        image.backends = Arc::new(compile::backends(&services, &snapshot));
+        compile::network(&mut image, &snapshot, &config.daemon.direct, &services, u32::MAX)?;
+        image.services = services.iter().map(|it| (it.number, Arc::clone(it.table()))).collect();
+        let mut setting = Self { image, services };
+        if let Some(slots) = &scenario.slots {
+            setting.force(slots)?;
+        }
+        Ok(setting)
+    }
+
+    /// A service by name.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn service(&self, name: &str) -> Result<&Service> {
+        let found = self.services.iter().find(|service| service.spec.name == name);
+        found.with_context(|| format!("there is no service {name}"))
+    }
+
+    /// The only backend of a service's pool.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn backend(&self, service: &str, pool: &str) -> Result<BackendId> {
+        if pool == "none" {
+            return Ok(BackendId::NONE);
+        }
+        let member = self.service(service)?.members.iter().find(|member| member.pool.to_string() == pool);
+        Ok(member.with_context(|| format!("{service} has no backend in {pool}"))?.id)
+    }
+
+    /// Every backend, as `SERVICE/POOL`.
+    pub fn backends(&self) -> impl Iterator<Item = (String, BackendId)> + '_ {
+        self.services.iter().flat_map(|service| {
+            let name = &service.spec.name;
+            service.members.iter().map(move |member| (format!("{name}/{}", member.pool), member.id))
+        })
+    }
+
+    /// Where an entry is and what it holds, at `now_ns`.
+    ///
+    /// # Errors
+    /// It names something that does not exist.
+    pub fn entry(&self, entry: &Entry, now_ns: u64) -> Result<(Exceptions, FlowKey, Flow)> {
+        let service = self.service(&entry.service)?.number;
+        let key = FlowKey::new(service, entry.client.ip().into(), entry.client.port().to_be_bytes());
+        let backend = self.backend(&entry.service, &entry.backend)?;
+        let mut flow = Flow::new(backend, now_ns.saturating_sub(entry.age * 1_000_000_000));
+        flow.client_fin = entry.client_fin.into();
+        flow.backend_fin = entry.backend_fin.into();
+        flow.reset = entry.reset.into();
+        Ok((entry.table.exceptions(), key, flow))
+    }
+
+    /// Puts all slots of a service into one state.
+    fn force(&mut self, slots: &Slots) -> Result<()> {
+        let service = self.service(&slots.service)?;
+        let backend = |pool: &str| self.backend(&slots.service, pool);
+        let state = match (slots.state, &slots.previous) {
+            (StateName::Clean, None) => State::Clean,
+            (StateName::Tracked, None) => State::Tracked,
+            (StateName::Dirty, Some(pool)) => State::Dirty { previous: backend(pool)? },
+            _ => bail!("`previous` is for DIRTY slots, which must have it"),
+        };
+        let slot = Slot::new(backend(&slots.current)?, state);
+        let flags = service.table().flags | if slot.is_clean() { 0 } else { ServiceTable::UNSETTLED };
+        let table =
+            ServiceTable::new(service.table().key, service.table().idle_timeout_ns, flags, [slot; SLOTS]);
+        let number = service.number;
+        self.image.services.insert(number, Arc::new(table));
+        Ok(())
+    }
+}
+
+impl TableName {
+    /// As the packet path names it.
+    pub const fn exceptions(self) -> Exceptions {
+        match self {
+            Self::Flows => Exceptions::Flows,
+            Self::Embryonic => Exceptions::Embryonic,
+        }
+    }
+}
+
+/// The health check finds a backend, `SERVICE/POOL`, dead.
+fn kill(services: &mut [Service], name: &str) -> Result<()> {
+    let mut members = services.iter_mut().flat_map(|service| {
+        let name = service.spec.name.clone();
+        service.members.iter_mut().map(move |member| (format!("{name}/{}", member.pool), member))
+    });
+    let (_, member) = members.find(|(of, _)| of == name).with_context(|| format!("no backend {name}"))?;
+    member.health = Health::Down;
+    Ok(())
+}
+
+impl Network {
+    fn snapshot(&self) -> Result<Snapshot> {
+        let targets = self.backends.iter().map(|(address, hop)| Ok((*address, self.way(hop)?)));
+        let neighbours = self.neighbours.iter().map(|(address, name)| Ok((*address, self.hop(name)?)));
+        let mut snapshot = Snapshot {
+            targets: targets.collect::<Result<HashMap<_, _>>>()?,
+            neighbours: neighbours.collect::<Result<HashMap<_, _>>>()?,
+            ..Snapshot::default()
+        };
+        for (prefix, action) in &self.routes {
+            let action = self.action(action).with_context(|| format!("route {prefix}"))?;
+            snapshot.routes.push(Route { prefix: parse_prefix(prefix)?, action });
+        }
+        Ok(snapshot)
+    }
+
+    fn action(&self, text: &str) -> Result<RouteAction> {
+        Ok(match text.split_once(' ') {
+            Some(("via", hop)) => RouteAction::Via(self.way(hop)?),
+            Some(("on", "link")) => RouteAction::OnLink { ifindex: 1 },
+            None if text == "local" => RouteAction::Local,
+            None if text == "kernel" => RouteAction::Kernel { why: "the scenario wants it".into() },
+            _ => bail!("`{text}` is none of `via HOP`, `on link`, `local` and `kernel`"),
+        })
+    }
+
+    fn way(&self, name: &str) -> Result<NextHop> {
+        if name == "unresolved" {
+            return Ok(NextHop::Unresolved { why: "the scenario wants it".into() });
+        }
+        Ok(NextHop::Resolved { hop: self.hop(name)?, interface: name.into(), via: None })
+    }
+
+    fn hop(&self, name: &str) -> Result<Hop> {
+        let hop = self.hops.get(name).with_context(|| format!("there is no hop {name}"))?;
+        Ok(Hop { ifindex: hop.interface, source: mac(&hop.source)?, destination: mac(&hop.destination)? })
+    }
+}
+
+fn parse_prefix(text: &str) -> Result<Prefix> {
+    let (address, length) = text.split_once('/').context("a prefix has a length")?;
+    Ok(Prefix { address: address.parse()?, length: length.parse()? })
+}

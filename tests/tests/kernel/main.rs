@@ -1,0 +1,47 @@
+//! What the kernel makes of the program.
+
+use std::{os::fd::AsFd as _, process::ExitCode};
+
+use anyhow::{Result, ensure};
+use splitter_tests::{
+    harness::{self, root_test},
+    translated::Functions,
+};
+use splitter_userspace::dataplane::{DataPlane, Sizes};
+
+/// The only kernel functions that the program's entry may call: out of another interface, and the log of drops.
+const ALLOWED: [&str; 3] = ["dev_hash_map_redirect", "bpf_ringbuf_reserve", "bpf_ringbuf_submit"];
+
+/// Functions of the program that call into the kernel: placing and answering connections of slots that are not CLEAN.
+const NOT_CLEAN: usize = 2;
+
+fn main() -> ExitCode {
+    harness::main(vec![root_test("the_steady_state_calls_no_helper", the_steady_state_calls_no_helper)])
+}
+
+/// Everything a packet of a CLEAN slot passes through is in the program's entry, which is inlined; the kernel has
+/// turned its array look-ups into loads. (Per-CPU arrays since Linux 6.10, commit db69718b8efa.)
+fn the_steady_state_calls_no_helper() -> Result<()> {
+    let data_plane = DataPlane::load(&small())?;
+    let functions = Functions::of(data_plane.program()?.fd()?.as_fd())?;
+    let entry = functions.entry();
+    let others: Vec<&String> =
+        entry.helpers.iter().filter(|name| !ALLOWED.contains(&name.as_str())).collect();
+    ensure!(
+        others.is_empty(),
+        "the entry calls {others:?}: a look-up is not inlined any more, or one was added"
+    );
+    let calling: Vec<_> =
+        entry.callees.iter().filter(|callee| !functions.reached(**callee).is_empty()).collect();
+    ensure!(
+        calling.len() == NOT_CLEAN,
+        "{} functions reach into the kernel, not {NOT_CLEAN}: {:?}",
+        calling.len(),
+        calling.iter().map(|callee| functions.reached(**callee)).collect::<Vec<_>>()
+    );
+    Ok(())
+}
+
+fn small() -> Sizes {
+    Sizes { services: 2, backends: 16, neighbours: 16, flows: 1024, embryonic: 1024 }
+}
