@@ -13,7 +13,7 @@
 //! - [`abi`]: every key and value in a kernel map, their sizes and the version
 //! - [`reason`]: why a service's packet was passed or dropped
 //! - [`reset`]: the answer to a segment that no backend can take
-//! - [`bench`]: what the benchmark's halves share
+//! - [`mod@bench`]: what the benchmark's halves share
 //! - [`pipeline`]: the stages put together, generic over packet and tables
 
 #![no_std]

@@ -231,6 +231,8 @@ pub enum Answer {
     Touch,
     /// An unrecorded connection of `previous` lives: record it.
     Record,
+    /// The backend has reset the connection: forget it, or strangers who guess would fill the table.
+    ForgetFlow,
     /// The backend refused an embryonic connection: forget it.
     ForgetEmbryonic,
 }
@@ -240,7 +242,11 @@ pub enum Answer {
 #[inline(always)]
 pub fn answer(slot: Slot, backend: BackendId, flags: TcpFlags, flow: Option<Entry>) -> Answer {
     if let Some(entry) = flow {
-        return if entry.backend == backend { Answer::Touch } else { Answer::Nothing };
+        return match entry.backend == backend {
+            true if flags.rst() => Answer::ForgetFlow,
+            true => Answer::Touch,
+            false => Answer::Nothing,
+        };
     }
     if flags.rst() {
         return Answer::ForgetEmbryonic;
@@ -325,5 +331,7 @@ mod tests {
         assert_eq!(answer(slot.track(), A, ack, None), Answer::Nothing);
         assert_eq!(answer(slot, A, ack, Some(Entry { backend: A, live: true })), Answer::Touch);
         assert_eq!(answer(slot, A, ack, Some(Entry { backend: C, live: true })), Answer::Nothing);
+        assert_eq!(answer(slot, A, rst, Some(Entry { backend: A, live: true })), Answer::ForgetFlow);
+        assert_eq!(answer(slot, A, rst, Some(Entry { backend: C, live: true })), Answer::Nothing);
     }
 }

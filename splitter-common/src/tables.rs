@@ -2,7 +2,7 @@
 //! implement it.
 
 use crate::{
-    abi::{Backend, Endpoint, Flow, FlowKey, Neighbour, RouteTable, ServiceTable, Side, Word},
+    abi::{Backend, Endpoint, Flow, FlowKey, Neighbour, RouteTable, ServiceTable, Side},
     reason::Reason,
     slot::BackendId,
 };
@@ -42,12 +42,23 @@ pub enum TableEvent {
     Embryonic,
     /// An embryonic entry became a connection.
     Promoted,
-    /// A SYN or a reset removed an entry.
-    Forgotten,
+    /// A SYN or a reset removed an entry of the flow table.
+    ForgottenFlow,
+    /// A SYN or a reset removed an entry of the embryonic table.
+    ForgottenEmbryonic,
     /// A packet of an unrecorded connection in a DIRTY slot.
     Missed,
     /// The kernel refused a record.
     Failed,
+}
+
+/// The side that a packet reads everything from.
+#[derive(Clone, Copy, Debug)]
+pub struct Live<'a> {
+    /// 0 or 1.
+    pub side: u32,
+    /// Seeds and sizes of its directories.
+    pub sizes: &'a Side,
 }
 
 /// Look-ups and counters. Look-ups answer `None` where there is no such element.
@@ -55,10 +66,8 @@ pub trait Tables {
     /// An entry of a table of exceptions.
     type Flow: FlowRef;
 
-    /// The generation, read once per packet.
-    fn word(&self) -> Option<Word>;
-    /// Seeds and sizes of a side's directories.
-    fn side(&self, side: u32) -> Option<&Side>;
+    /// The live side: the one look-up by which a packet chooses its generation. Asked once per packet.
+    fn live(&self) -> Option<Live<'_>>;
     /// Displacement of a bucket of the endpoint directory.
     fn endpoint_displacement(&self, side: u32, bucket: u32) -> Option<u32>;
     /// Entry of the endpoint directory.

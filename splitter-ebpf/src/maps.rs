@@ -3,7 +3,7 @@
 //! Sizes given here are least sizes: the loader sets those of the configuration before the maps are made.
 //! Element types, names and meanings: `splitter_common::abi`.
 
-use core::ptr::{addr_of_mut, read_volatile};
+use core::ptr::{addr_of, addr_of_mut, read_volatile};
 
 use aya_ebpf::{
     btf_maps::{Array, DevMapHash, LruHashMap, PerCpuArray},
@@ -12,19 +12,17 @@ use aya_ebpf::{
 };
 use splitter_common::{
     abi::{
-        Backend, BackendCounters, DISPLACEMENTS_PER_PAGE, Displacements, ENTRIES_PER_PAGE, Endpoint,
-        Endpoints, Flow, FlowKey, Neighbour, Neighbours, ReasonCounters, RouteTable, ServiceTable, Side,
-        TableCounters, Word, sided,
+        Backend, BackendCounters, Control, DISPLACEMENTS_PER_PAGE, Displacements, ENTRIES_PER_PAGE, Endpoint,
+        Endpoints, Flow, FlowKey, Neighbour, Neighbours, ReasonCounters, RouteTable, ServiceTable,
+        TableCounters, sided,
     },
     reason::Reason,
     slot::BackendId,
-    tables::{Exceptions, FlowRef, Sender, TableEvent, Tables},
+    tables::{Exceptions, FlowRef, Live, Sender, TableEvent, Tables},
 };
 
 #[btf_map]
-static GENERATION: Array<u64, 1> = Array::new();
-#[btf_map]
-static SIDES: Array<Side, 2> = Array::new();
+static CONTROL: Array<Control, 1> = Array::new();
 #[btf_map]
 static ENDPOINT_BUCKETS: Array<Displacements, 2> = Array::new();
 #[btf_map]
@@ -116,13 +114,13 @@ impl Tables for Kernel {
     type Flow = KernelFlow;
 
     #[inline(always)]
-    fn word(&self) -> Option<Word> {
-        GENERATION.get(0).map(|word| Word::from_raw(*word))
-    }
-
-    #[inline(always)]
-    fn side(&self, side: u32) -> Option<&Side> {
-        SIDES.get(side)
+    fn live(&self) -> Option<Live<'_>> {
+        let control = CONTROL.get_ptr(0)?;
+        // SAFETY: an element of an array lives as long as the map. The word is read by itself and once: the
+        // daemon may flip it at any moment. It does not write the live side.
+        let side = unsafe { read_volatile(addr_of!((*control).word)) }.side();
+        let sizes = unsafe { &*addr_of!((*control).sides[side as usize]) };
+        Some(Live { side, sizes })
     }
 
     #[inline(always)]
@@ -212,7 +210,8 @@ impl Tables for Kernel {
                 TableEvent::Recorded => &mut counters.recorded,
                 TableEvent::Embryonic => &mut counters.embryonic,
                 TableEvent::Promoted => &mut counters.promoted,
-                TableEvent::Forgotten => &mut counters.forgotten,
+                TableEvent::ForgottenFlow => &mut counters.forgotten_flows,
+                TableEvent::ForgottenEmbryonic => &mut counters.forgotten_embryonic,
                 TableEvent::Missed => &mut counters.missed,
                 TableEvent::Failed => &mut counters.failed,
             };

@@ -57,8 +57,6 @@ pub enum Operation {
     Neighbours(u32, Box<abi::Neighbours>),
     /// Routes of a family: 0 IPv4, 1 IPv6.
     Routes(u32, Box<RouteTable>),
-    /// Seeds and sizes of the directories.
-    Side(Side),
 }
 
 impl Image {
@@ -73,7 +71,8 @@ impl Image {
         }
     }
 
-    fn side(&self) -> Side {
+    /// Seeds and sizes of its directories.
+    pub fn side(&self) -> Side {
         Side {
             endpoint_seed: self.endpoints.seed,
             neighbour_seed: self.neighbours.seed,
@@ -191,7 +190,6 @@ pub fn diff(old: &Image, new: &Image) -> Vec<Operation> {
             (0..).zip(new.routes.iter()).map(|(family, table)| Operation::Routes(family, Box::new(*table))),
         );
     }
-    operations.push(Operation::Side(new.side()));
     operations
 }
 

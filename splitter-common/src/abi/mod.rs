@@ -20,10 +20,8 @@ pub const ABI_VERSION: u32 = 1;
 
 /// Names of the maps, as the object file has them.
 pub mod names {
-    /// `Array<u64>`, one element: [`super::Word`].
-    pub const GENERATION: &str = "GENERATION";
-    /// `Array<Side>`, one per side.
-    pub const SIDES: &str = "SIDES";
+    /// `Array<Control>`, one element: the generation, and both sides' seeds and sizes.
+    pub const CONTROL: &str = "CONTROL";
     /// `Array<Displacements>`, pages with sides: buckets of the endpoint directory.
     pub const ENDPOINT_BUCKETS: &str = "ENDPOINT_BUCKETS";
     /// `Array<Endpoints>`, pages with sides: positions of the endpoint directory.
@@ -113,6 +111,16 @@ pub struct Side {
     pub neighbour_bucket_mask: u32,
     /// Positions of the neighbour directory, less one.
     pub neighbour_position_mask: u32,
+}
+
+/// What a packet reads first. Only the word decides; the idle side's half is written before it.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Control {
+    /// The generation and the live side.
+    pub word: Word,
+    /// Both sides.
+    pub sides: [Side; 2],
 }
 
 /// Displacements in a page of a directory.
@@ -521,8 +529,10 @@ pub struct TableCounters {
     pub embryonic: u64,
     /// Embryonic entries promoted.
     pub promoted: u64,
-    /// Entries removed by a SYN or a reset.
-    pub forgotten: u64,
+    /// Entries of the flow table removed by a SYN or a reset.
+    pub forgotten_flows: u64,
+    /// Entries of the embryonic table removed by a SYN or a reset.
+    pub forgotten_embryonic: u64,
     /// Packets of unrecorded connections in DIRTY slots.
     pub missed: u64,
     /// Records that the kernel refused (table full, or busy).
@@ -531,7 +541,7 @@ pub struct TableCounters {
 
 const _: () = {
     use core::mem::{align_of, offset_of, size_of};
-    assert!(size_of::<Side>() == 32);
+    assert!(size_of::<Side>() == 32 && size_of::<Control>() == 72);
     assert!(size_of::<Endpoint>() == 32 && align_of::<Endpoint>() == 8);
     assert!(size_of::<Hop>() == 16);
     assert!(size_of::<Neighbour>() == 32 && align_of::<Neighbour>() == 8);

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::{
-    Backend, BackendCounters, Endpoint, Flow, FlowKey, Neighbour, RouteTable, ServiceTable, Side,
+    Backend, BackendCounters, Control, Endpoint, Flow, FlowKey, Neighbour, RouteTable, ServiceTable,
     TableCounters,
 };
 use crate::bench::Workload;
@@ -18,13 +18,13 @@ macro_rules! pod {
 pod!(
     Backend,
     BackendCounters,
+    Control,
     Endpoint,
     Flow,
     FlowKey,
     Neighbour,
     RouteTable,
     ServiceTable,
-    Side,
     TableCounters,
     Workload
 );

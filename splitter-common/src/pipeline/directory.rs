@@ -4,19 +4,19 @@ use crate::{
     abi::{Endpoint, Hop},
     net::Port,
     rewrite::Rewrite,
-    tables::Tables,
+    tables::{Live, Tables},
 };
 
 /// The endpoint directory's entry for a key; it may be another key's.
 #[inline(always)]
 pub fn endpoint<'a, F: Rewrite, T: Tables>(
     tables: &'a T,
-    side: u32,
+    live: Live<'_>,
     address: &F::Address,
     port: Port,
     protocol: u8,
 ) -> Option<&'a Endpoint> {
-    let sizes = tables.side(side)?;
+    let Live { side, sizes } = live;
     let spot = F::spot(sizes.endpoint_seed, address, Endpoint::rest(port, protocol));
     let displacement = tables.endpoint_displacement(side, spot.bucket(sizes.endpoint_bucket_mask))?;
     tables.endpoint(side, spot.position(displacement, sizes.endpoint_position_mask))
@@ -24,9 +24,9 @@ pub fn endpoint<'a, F: Rewrite, T: Tables>(
 
 /// The way to a host on one of our links; unresolved if it is not known.
 #[inline(always)]
-pub fn neighbour<F: Rewrite, T: Tables>(tables: &T, side: u32, address: &F::Address) -> Hop {
+pub fn neighbour<F: Rewrite, T: Tables>(tables: &T, live: Live<'_>, address: &F::Address) -> Hop {
     let find = || {
-        let sizes = tables.side(side)?;
+        let Live { side, sizes } = live;
         let spot = F::spot(sizes.neighbour_seed, address, 0);
         let displacement = tables.neighbour_displacement(side, spot.bucket(sizes.neighbour_bucket_mask))?;
         let entry = tables.neighbour(side, spot.position(displacement, sizes.neighbour_position_mask))?;

@@ -88,6 +88,7 @@ pub fn answer<T: Tables>(tables: &T, connection: &Connection, backend: BackendId
             flow.backend_fin = flags.fin().into();
             record(tables, Exceptions::Flows, key, &flow, TableEvent::Recorded);
         }
+        Answer::ForgetFlow => forget_in(tables, Exceptions::Flows, key),
         Answer::ForgetEmbryonic => refuse(tables, key, backend),
     }
 }
@@ -97,23 +98,33 @@ fn promote<T: Tables>(tables: &T, connection: &Connection, backend: BackendId, n
     let mut flow = Flow::new(backend, now_ns);
     flow.client_fin = connection.flags.fin().into();
     flow.reset = connection.flags.rst().into();
-    record(tables, Exceptions::Flows, &connection.key, &flow, TableEvent::Promoted);
-    tables.forget(Exceptions::Embryonic, &connection.key);
+    if record(tables, Exceptions::Flows, &connection.key, &flow, TableEvent::Promoted) {
+        tables.forget(Exceptions::Embryonic, &connection.key);
+    }
 }
 
+/// Records, and counts how that went; false when the table refused.
 #[inline(always)]
-fn record<T: Tables>(tables: &T, table: Exceptions, key: &FlowKey, flow: &Flow, event: TableEvent) {
+fn record<T: Tables>(tables: &T, table: Exceptions, key: &FlowKey, flow: &Flow, event: TableEvent) -> bool {
     let done = tables.record(table, key, flow);
     tables.count_table(if done { event } else { TableEvent::Failed });
+    done
 }
 
 /// Both tables, unseen: an entry may have come since they were asked.
 #[inline(always)]
 fn forget<T: Tables>(tables: &T, key: &FlowKey) {
-    let flow = tables.forget(Exceptions::Flows, key);
-    let embryonic = tables.forget(Exceptions::Embryonic, key);
-    if flow || embryonic {
-        tables.count_table(TableEvent::Forgotten);
+    forget_in(tables, Exceptions::Flows, key);
+    forget_in(tables, Exceptions::Embryonic, key);
+}
+
+#[inline(always)]
+fn forget_in<T: Tables>(tables: &T, table: Exceptions, key: &FlowKey) {
+    if tables.forget(table, key) {
+        tables.count_table(match table {
+            Exceptions::Flows => TableEvent::ForgottenFlow,
+            Exceptions::Embryonic => TableEvent::ForgottenEmbryonic,
+        });
     }
 }
 
@@ -122,7 +133,7 @@ fn forget<T: Tables>(tables: &T, key: &FlowKey) {
 fn refuse<T: Tables>(tables: &T, key: &FlowKey, backend: BackendId) {
     let recorded =
         tables.flow(Exceptions::Embryonic, key).is_some_and(|entry| entry.read().backend == backend);
-    if recorded && tables.forget(Exceptions::Embryonic, key) {
-        tables.count_table(TableEvent::Forgotten);
+    if recorded {
+        forget_in(tables, Exceptions::Embryonic, key);
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     rewrite::{self, Rewrite},
     select,
     slot::BackendId,
-    tables::Tables,
+    tables::{Live, Tables},
 };
 
 /// A packet to service number `service`.
@@ -23,20 +23,20 @@ use crate::{
 pub fn forward<F: Rewrite, P: Packet + ?Sized, T: Tables>(
     packet: &mut P,
     tables: &T,
-    side: u32,
+    live: Live<'_>,
     service: u32,
     headers: &Headers<F::Address>,
 ) -> Verdict {
-    let Some(table) = tables.service(side, service) else { return Verdict::PASS };
+    let Some(table) = tables.service(live.side, service) else { return Verdict::PASS };
     if headers.network.ttl <= 1 {
         tables.count_reason(service, Reason::TtlExpired);
         return Verdict::PASS;
     }
-    let id = choose::<F, T>(tables, side, service, table, headers);
+    let id = choose::<F, T>(tables, live.side, service, table, headers);
     if id.is_none() {
         return no_backend::<F, P, T>(packet, tables, service, table, headers);
     }
-    let Some(backend) = tables.backend(side, id) else { return Verdict::PASS };
+    let Some(backend) = tables.backend(live.side, id) else { return Verdict::PASS };
     tables.count_in(id, packet.length() as u64, headers.flags.opens());
     match rewrite::to_backend::<F, P>(packet, headers, backend) {
         Some(()) => send::<F, P, T>(packet, tables, service, headers.network.ttl, &backend.hop),

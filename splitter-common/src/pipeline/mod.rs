@@ -17,7 +17,7 @@ use crate::{
     parse::{self, Headers, V4, V6},
     reason::Reason,
     rewrite::{self, Rewrite},
-    tables::Tables,
+    tables::{Live, Tables},
 };
 
 /// What becomes of a frame, as one word: an enum with a payload would leave a register unset where there is none,
@@ -76,32 +76,31 @@ pub fn process<P: Packet + ?Sized, T: Tables>(packet: &mut P, tables: &T) -> Ver
 
 #[inline(always)]
 fn family<F: Rewrite, P: Packet + ?Sized, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
-    let Some(word) = tables.word() else { return Verdict::PASS };
-    let side = word.side();
+    let Some(live) = tables.live() else { return Verdict::PASS };
     let reason = match parse::headers::<F, P>(packet) {
-        Ok(headers) => match class::<F, T>(tables, side, &headers) {
+        Ok(headers) => match class::<F, T>(tables, live, &headers) {
             Class::Request(service) => {
-                return forward::forward::<F, P, T>(packet, tables, side, service, &headers);
+                return forward::forward::<F, P, T>(packet, tables, live, service, &headers);
             }
-            Class::Reply(backend) => return reply::reply::<F, P, T>(packet, tables, side, backend, &headers),
+            Class::Reply(backend) => return reply::reply::<F, P, T>(packet, tables, live, backend, &headers),
             Class::Other => Reason::OtherTraffic,
         },
         Err(reason) => reason,
     };
-    pass_other::<F, P, T>(packet, tables, side, reason)
+    pass_other::<F, P, T>(packet, tables, live, reason)
 }
 
 /// A client's packet is known by its destination, a reply by its source.
 #[inline(always)]
-fn class<F: Rewrite, T: Tables>(tables: &T, side: u32, headers: &Headers<F::Address>) -> Class {
+fn class<F: Rewrite, T: Tables>(tables: &T, live: Live<'_>, headers: &Headers<F::Address>) -> Class {
     let protocol = headers.transport as u8;
     let (destination, port) = (headers.network.destination, headers.destination_port);
-    let entry = directory::endpoint::<F, T>(tables, side, &destination, port, protocol);
+    let entry = directory::endpoint::<F, T>(tables, live, &destination, port, protocol);
     if let Some(service) = classify::request(entry, &F::addr(&destination), port, protocol) {
         return Class::Request(service);
     }
     let (source, port) = (headers.network.source, headers.source_port);
-    let entry = directory::endpoint::<F, T>(tables, side, &source, port, protocol);
+    let entry = directory::endpoint::<F, T>(tables, live, &source, port, protocol);
     match classify::reply(entry, &F::addr(&source), port, protocol) {
         Some(backend) => Class::Reply(backend),
         None => Class::Other,
@@ -113,11 +112,11 @@ fn class<F: Rewrite, T: Tables>(tables: &T, side: u32, headers: &Headers<F::Addr
 fn pass_other<F: Rewrite, P: Packet + ?Sized, T: Tables>(
     packet: &P,
     tables: &T,
-    side: u32,
+    live: Live<'_>,
     reason: Reason,
 ) -> Verdict {
     if let Some(address) = F::destination(packet) {
-        let entry = directory::endpoint::<F, T>(tables, side, &address, [0; 2], 0);
+        let entry = directory::endpoint::<F, T>(tables, live, &address, [0; 2], 0);
         if let Some(service) = classify::service_address(entry, &F::addr(&address)) {
             tables.count_reason(service, reason);
         }

@@ -14,7 +14,7 @@ use crate::{
     rewrite::{self, Rewrite},
     select,
     slot::BackendId,
-    tables::Tables,
+    tables::{Live, Tables},
 };
 
 /// A packet from the address and port of backend `id`.
@@ -22,20 +22,20 @@ use crate::{
 pub fn reply<F: Rewrite, P: Packet + ?Sized, T: Tables>(
     packet: &mut P,
     tables: &T,
-    side: u32,
+    live: Live<'_>,
     id: BackendId,
     headers: &Headers<F::Address>,
 ) -> Verdict {
-    let Some(hop) = way_back::<F, T>(tables, side, &headers.network.destination) else {
+    let Some(hop) = way_back::<F, T>(tables, live, &headers.network.destination) else {
         return Verdict::PASS;
     };
-    let Some(backend) = tables.backend(side, id) else { return Verdict::PASS };
+    let Some(backend) = tables.backend(live.side, id) else { return Verdict::PASS };
     let service = backend.service();
     if headers.network.ttl <= 1 {
         tables.count_reason(service, Reason::TtlExpired);
         return Verdict::PASS;
     }
-    note::<F, T>(tables, side, id, backend, headers);
+    note::<F, T>(tables, live.side, id, backend, headers);
     tables.count_out(id, packet.length() as u64);
     match rewrite::to_client::<F, P>(packet, headers, backend) {
         Some(()) => send::<F, P, T>(packet, tables, service, headers.network.ttl, &hop),
@@ -46,13 +46,13 @@ pub fn reply<F: Rewrite, P: Packet + ?Sized, T: Tables>(
 /// The next hop to a client, unresolved if the kernel must find it; `None` for one that is no client of a
 /// service: an address of this host, or a `direct` prefix.
 #[inline(always)]
-fn way_back<F: Rewrite, T: Tables>(tables: &T, side: u32, client: &F::Address) -> Option<Hop> {
-    let route = tables.routes(side, F::INDEX).and_then(|table| classify::route(table, &F::addr(client)));
+fn way_back<F: Rewrite, T: Tables>(tables: &T, live: Live<'_>, client: &F::Address) -> Option<Hop> {
+    let route = tables.routes(live.side, F::INDEX).and_then(|table| classify::route(table, &F::addr(client)));
     match route {
         Some(route) if route.action == Route::DIRECT => None,
         Some(route) if route.action == Route::VIA => Some(route.hop),
         Some(route) if route.action == Route::ON_LINK => {
-            Some(directory::neighbour::<F, T>(tables, side, client))
+            Some(directory::neighbour::<F, T>(tables, live, client))
         }
         _ => Some(Hop::UNRESOLVED),
     }

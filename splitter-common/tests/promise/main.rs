@@ -77,7 +77,8 @@ fn counted(setting: Setting) -> (TableCounters, usize) {
         sum.recorded += counters.recorded;
         sum.embryonic += counters.embryonic;
         sum.promoted += counters.promoted;
-        sum.forgotten += counters.forgotten;
+        sum.forgotten_flows += counters.forgotten_flows;
+        sum.forgotten_embryonic += counters.forgotten_embryonic;
         sum.missed += counters.missed;
         sum.failed += counters.failed;
     }
@@ -87,8 +88,14 @@ fn counted(setting: Setting) -> (TableCounters, usize) {
 #[test]
 fn histories_reach_all_that_can_happen_to_an_entry() {
     let (counters, evicted) = counted(ROOMY);
-    let reached =
-        [counters.recorded, counters.embryonic, counters.promoted, counters.forgotten, counters.missed];
+    let reached = [
+        counters.recorded,
+        counters.embryonic,
+        counters.promoted,
+        counters.forgotten_flows,
+        counters.forgotten_embryonic,
+        counters.missed,
+    ];
     assert!(reached.iter().all(|count| *count > 20), "{counters:?}");
     assert_eq!((counters.failed, evicted), (0, 0), "a roomy table takes all");
 }

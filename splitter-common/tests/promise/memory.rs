@@ -9,13 +9,13 @@ use std::{
 use splitter_common::{
     abi::{
         Backend, Endpoint, Flow, FlowKey, Hop, Neighbour, Route, RouteTable, ServiceTable, Side,
-        TableCounters, Word,
+        TableCounters,
     },
     hash::{SLOTS, Spot},
     net::{Addr, Transport},
     reason::{REASONS, Reason},
     slot::{BackendId, Slot},
-    tables::{Exceptions, FlowRef, Sender, TableEvent, Tables},
+    tables::{Exceptions, FlowRef, Live, Sender, TableEvent, Tables},
 };
 
 use super::network::{BACKENDS, Family, KEY, port};
@@ -203,12 +203,8 @@ impl FlowRef for Shared {
 impl Tables for Memory {
     type Flow = Shared;
 
-    fn word(&self) -> Option<Word> {
-        Some(Word::new(1, 0))
-    }
-
-    fn side(&self, _: u32) -> Option<&Side> {
-        Some(&self.side)
+    fn live(&self) -> Option<Live<'_>> {
+        Some(Live { side: 0, sizes: &self.side })
     }
 
     fn endpoint_displacement(&self, _: u32, _: u32) -> Option<u32> {
@@ -269,7 +265,8 @@ impl Tables for Memory {
             TableEvent::Recorded => &mut counters.recorded,
             TableEvent::Embryonic => &mut counters.embryonic,
             TableEvent::Promoted => &mut counters.promoted,
-            TableEvent::Forgotten => &mut counters.forgotten,
+            TableEvent::ForgottenFlow => &mut counters.forgotten_flows,
+            TableEvent::ForgottenEmbryonic => &mut counters.forgotten_embryonic,
             TableEvent::Missed => &mut counters.missed,
             TableEvent::Failed => &mut counters.failed,
         };

@@ -46,6 +46,8 @@ pub struct TableStatus {
     pub entries: u64,
     /// Entries it can hold.
     pub capacity: u64,
+    /// Entries that the kernel threw out because the table was full, at least: their connections may have moved.
+    pub evicted: u64,
 }
 
 /// One service.

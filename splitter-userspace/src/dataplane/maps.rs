@@ -8,8 +8,8 @@ use aya::{
 };
 use splitter_common::{
     abi::{
-        Backend, BackendCounters, Displacements, Endpoints, Flow, FlowKey, Neighbours, ReasonCounters,
-        RouteTable, ServiceTable, Side, TableCounters, Word, names, sided,
+        Backend, BackendCounters, Control, Displacements, Endpoints, Flow, FlowKey, Neighbours,
+        ReasonCounters, RouteTable, ServiceTable, TableCounters, names, sided,
     },
     reason::REASONS,
     slot::BackendId,
@@ -20,8 +20,7 @@ use super::{Error, Recorded, batch};
 
 /// Every map of the program.
 pub struct Maps {
-    generation: Array<MapData, u64>,
-    sides: Array<MapData, Side>,
+    control: Array<MapData, Control>,
     endpoint_buckets: Array<MapData, Displacements>,
     endpoints: Array<MapData, Endpoints>,
     neighbour_buckets: Array<MapData, Displacements>,
@@ -48,8 +47,7 @@ impl Maps {
     /// Takes the maps out of the loaded object.
     pub fn take(object: &mut Ebpf) -> Result<Self, Error> {
         Ok(Self {
-            generation: typed(object, names::GENERATION)?,
-            sides: typed(object, names::SIDES)?,
+            control: typed(object, names::CONTROL)?,
             endpoint_buckets: typed(object, names::ENDPOINT_BUCKETS)?,
             endpoints: typed(object, names::ENDPOINTS)?,
             neighbour_buckets: typed(object, names::NEIGHBOUR_BUCKETS)?,
@@ -66,12 +64,8 @@ impl Maps {
         })
     }
 
-    pub fn flip(&mut self, word: Word) -> Result<(), Error> {
-        self.generation.set(0, word.raw(), 0).map_err(of(names::GENERATION))
-    }
-
-    pub fn set_side(&mut self, index: u32, value: &Side) -> Result<(), Error> {
-        self.sides.set(index, value, 0).map_err(of(names::SIDES))
+    pub fn set_control(&mut self, value: &Control) -> Result<(), Error> {
+        self.control.set(0, value, 0).map_err(of(names::CONTROL))
     }
 
     pub fn set_endpoint_buckets(&mut self, index: u32, value: &Displacements) -> Result<(), Error> {
@@ -148,7 +142,8 @@ impl Maps {
             recorded: sum.recorded + one.recorded,
             embryonic: sum.embryonic + one.embryonic,
             promoted: sum.promoted + one.promoted,
-            forgotten: sum.forgotten + one.forgotten,
+            forgotten_flows: sum.forgotten_flows + one.forgotten_flows,
+            forgotten_embryonic: sum.forgotten_embryonic + one.forgotten_embryonic,
             missed: sum.missed + one.missed,
             failed: sum.failed + one.failed,
         }))
@@ -168,12 +163,13 @@ impl Maps {
         }
     }
 
-    pub fn remove(&mut self, table: Exceptions, key: &FlowKey) -> Result<(), Error> {
+    pub fn remove(&mut self, table: Exceptions, key: &FlowKey) -> Result<bool, Error> {
         let table = self.table_mut(table);
         match table.map.remove(key) {
-            Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
+            Ok(()) => Ok(true),
+            Err(MapError::KeyNotFound) => Ok(false),
             Err(MapError::SyscallError(error)) if error.io_error.kind() == std::io::ErrorKind::NotFound => {
-                Ok(())
+                Ok(false)
             }
             Err(source) => Err(Error::Map { map: table.name, source }),
         }

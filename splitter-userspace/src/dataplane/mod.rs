@@ -14,7 +14,7 @@ mod object;
 use std::{collections::BTreeMap, sync::Arc};
 
 use splitter_common::{
-    abi::{self, BackendCounters, Flow, FlowKey, ReasonCounters, ServiceTable, TableCounters, Word},
+    abi::{self, BackendCounters, Control, Flow, FlowKey, ReasonCounters, ServiceTable, TableCounters, Word},
     slot::BackendId,
     tables::Exceptions,
 };
@@ -63,7 +63,7 @@ pub struct DataPlane {
     program: object::Program,
     maps: maps::Maps,
     grace: GracePeriod,
-    word: Word,
+    control: Control,
     /// What each side holds.
     written: [Image; 2],
 }
@@ -81,7 +81,7 @@ impl DataPlane {
         let grace = GracePeriod::choose();
         grace.wait().map_err(|error| Error::Load(error.to_string()))?;
         let written = [Image::empty(), Image::empty()];
-        Ok(Self { program, maps, grace, word: Word::new(0, 0), written })
+        Ok(Self { program, maps, grace, control: Control::default(), written })
     }
 
     /// Puts the program on an interface. `existing`: id of the XDP program that is on it, for the message.
@@ -101,7 +101,7 @@ impl DataPlane {
 
     /// The live generation's number.
     pub const fn generation(&self) -> u64 {
-        self.word.generation()
+        self.control.word.generation()
     }
 
     /// Makes `image` live as generation `generation`: writes it to the idle side, flips, and waits until no
@@ -110,7 +110,7 @@ impl DataPlane {
     /// # Errors
     /// A write was refused: the live side is untouched, and the idle one is written anew the next time.
     pub fn commit(&mut self, image: Image, generation: u64) -> Result<(), Error> {
-        let side = self.word.side() ^ 1;
+        let side = self.control.word.side() ^ 1;
         let idle = &mut self.written[side as usize];
         let operations = image::diff(idle, &image);
         // Should a write fail, this side's content is not known any more.
@@ -119,9 +119,12 @@ impl DataPlane {
             self.maps.write(side, operation)?;
         }
         self.written[side as usize] = image;
-        let word = Word::new(generation, side);
-        self.maps.flip(word)?;
-        self.word = word;
+        // The idle side's half first: no packet reads it until the word says so.
+        self.control.sides[side as usize] = self.written[side as usize].side();
+        self.maps.set_control(&self.control)?;
+        let flipped = Control { word: Word::new(generation, side), ..self.control };
+        self.maps.set_control(&flipped)?;
+        self.control = flipped;
         self.wait();
         Ok(())
     }
@@ -140,7 +143,7 @@ impl DataPlane {
     /// # Errors
     /// The read was refused.
     pub fn read_back(&self, service: u32) -> Result<Arc<ServiceTable>, Error> {
-        self.maps.service(self.word.side(), service).map(Arc::new)
+        self.maps.service(self.control.word.side(), service).map(Arc::new)
     }
 
     /// Counters of backends, summed over CPUs.
@@ -194,11 +197,11 @@ impl DataPlane {
         self.maps.lookup(table, key)
     }
 
-    /// Removes an entry; one that is gone already is no error.
+    /// Removes an entry; false when it was gone already.
     ///
     /// # Errors
     /// The kernel refused.
-    pub fn remove(&mut self, table: Exceptions, key: &FlowKey) -> Result<(), Error> {
+    pub fn remove(&mut self, table: Exceptions, key: &FlowKey) -> Result<bool, Error> {
         self.maps.remove(table, key)
     }
 
@@ -239,7 +242,6 @@ impl maps::Maps {
             }
             Operation::Neighbours(page, content) => self.set_neighbours(abi::sided(*page, side), content),
             Operation::Routes(family, table) => self.set_routes(abi::sided(*family, side), table),
-            Operation::Side(content) => self.set_side(side, content),
         }
     }
 }

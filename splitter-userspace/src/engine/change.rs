@@ -156,9 +156,12 @@ impl Engine {
         let mut live = 0;
         for table in [Exceptions::Embryonic, Exceptions::Flows] {
             for (key, flow) in self.data_plane.recorded(table)? {
-                if dead.contains(&flow.backend) {
+                // Looked up again: a SYN may have recorded the 4-tuple anew since the table was read.
+                if dead.contains(&flow.backend)
+                    && self.data_plane.lookup(table, &key)?.is_some_and(|flow| dead.contains(&flow.backend))
+                {
                     live += u64::from(table == Exceptions::Flows && flow.fresh(now, idle_timeout_ns));
-                    self.data_plane.remove(table, &key)?;
+                    self.remove(table, &key)?;
                 }
             }
         }

@@ -5,11 +5,12 @@
 //! - `change`: what an operator asks for; `upkeep`: what time, network and health checks ask for
 //! - `status`, `explain`: answers to questions
 //! - `handle`: how the API, the watcher and the checker reach the thread
-//! - `log`: events
+//! - `fill`: how full the tables are; `log`: events
 
 mod change;
 pub mod compile;
 mod explain;
+mod fill;
 mod forwarding;
 mod handle;
 mod ids;
@@ -29,6 +30,7 @@ use tokio::sync::watch;
 
 pub use self::handle::Handle;
 use self::{
+    fill::Fill,
     ids::BackendIds,
     log::EventLog,
     meter::Meter,
@@ -58,18 +60,12 @@ pub struct Engine {
     /// Live exceptions by backend, as the last sweep found them; `None` until they are counted under the present split.
     exceptions: Option<BTreeMap<BackendId, u64>>,
     /// Entries by table, as the last sweep found them.
-    fill: Fill,
+    flows: Fill,
+    embryonic: Fill,
     warnings: Warnings,
     log: EventLog,
     targets: watch::Sender<Vec<Target>>,
     due: upkeep::Due,
-}
-
-/// Entries in the tables of exceptions.
-#[derive(Clone, Copy, Debug, Default)]
-struct Fill {
-    flows: u64,
-    embryonic: u64,
 }
 
 /// What the operator should know.
@@ -104,7 +100,8 @@ impl Engine {
             generation: 0,
             meter: Meter::default(),
             exceptions: None,
-            fill: Fill::default(),
+            flows: Fill::default(),
+            embryonic: Fill::default(),
             warnings: Warnings::default(),
             log: EventLog::default(),
             targets,

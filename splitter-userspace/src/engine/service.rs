@@ -129,8 +129,12 @@ impl Service {
                 continue;
             }
             moved += u32::from(shifted.current() != slot.current());
+            // From the first shift on, whoever is younger is recorded: a later one does not begin the wait anew.
+            if matches!(shifted.state(), State::Dirty { .. }) && !matches!(slot.state(), State::Dirty { .. })
+            {
+                *dirty_until = until;
+            }
             *slot = shifted;
-            *dirty_until = until;
         }
         self.rebuild();
         moved
@@ -274,6 +278,18 @@ mod tests {
         assert_eq!(service.track(until) as usize, SLOTS);
         service.settle(0..SLOTS);
         assert!(service.settled());
+    }
+
+    #[test]
+    fn a_further_shift_does_not_begin_the_wait_anew() {
+        let order = order();
+        let mut service = samples::service(&order);
+        service.release = service.release.weights(&canary_like(5000)).unwrap();
+        service.retarget(&order, 0);
+        service.release = service.release.weights(&canary_like(7500)).unwrap();
+        service.retarget(&order, 1_000_000);
+        let first = nanoseconds(service.idle_timeout() + ANSWER_MARGIN);
+        assert_eq!((service.track(first), service.track(first + 1_000_000)), (8192, 4096));
     }
 
     #[test]

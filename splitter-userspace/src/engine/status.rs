@@ -12,6 +12,7 @@ use splitter_common::{
 use super::{
     Engine,
     change::{failed, slots_of},
+    fill::Fill,
     meter::{self, Window},
     service::{Member, Service},
 };
@@ -64,14 +65,15 @@ impl Engine {
 
     fn tables(&self) -> Vec<TableStatus> {
         let daemon = &self.config.daemon;
-        let of = |name: &str, entries, capacity: u32| TableStatus {
+        let of = |name: &str, fill: &Fill, capacity: u32| TableStatus {
             name: name.into(),
-            entries,
+            entries: fill.entries,
             capacity: capacity.into(),
+            evicted: fill.evicted,
         };
         vec![
-            of("flow", self.fill.flows, daemon.flow_table),
-            of("embryonic", self.fill.embryonic, daemon.embryonic_table),
+            of("flow", &self.flows, daemon.flow_table),
+            of("embryonic", &self.embryonic, daemon.embryonic_table),
         ]
     }
 
@@ -215,12 +217,21 @@ fn interface(attachment: &Attachment) -> InterfaceStatus {
 }
 
 fn named(tables: &abi::TableCounters) -> BTreeMap<String, u64> {
-    let abi::TableCounters { recorded, embryonic, promoted, forgotten, missed, failed } = *tables;
+    let abi::TableCounters {
+        recorded,
+        embryonic,
+        promoted,
+        forgotten_flows,
+        forgotten_embryonic,
+        missed,
+        failed,
+    } = *tables;
     [
         ("recorded", recorded),
         ("embryonic", embryonic),
         ("promoted", promoted),
-        ("forgotten", forgotten),
+        ("forgotten_flows", forgotten_flows),
+        ("forgotten_embryonic", forgotten_embryonic),
         ("missed", missed),
         ("failed", failed),
     ]

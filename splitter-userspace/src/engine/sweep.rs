@@ -57,8 +57,8 @@ fn judge_one(findings: &mut Findings, service: &Service, key: &FlowKey, flow: &F
         State::Tracked => {
             findings.blocked.insert((service.number, number));
         }
-        // An entry for `current` tells a young connection from one of `previous`.
-        State::Dirty { .. } if !needed => findings.remove.push(*key),
+        // An entry tells a young connection from one of `previous`. Even one of no use stays: since it was read, a SYN
+        // may have recorded the 4-tuple anew, and the removal would take that.
         State::Dirty { .. } => {}
     }
     if alive && fresh && flow.backend != slot.current() && !slot.is_clean() {
@@ -149,7 +149,7 @@ mod tests {
         service.retarget(&order, 0);
         let green = service.members[1].id;
         assert!(findings(&service, Flow::new(green, NOW_NS)).remove.is_empty());
-        assert_eq!(findings(&service, Flow::new(green, 0)).remove.len(), 1);
+        assert!(findings(&service, Flow::new(green, 0)).remove.is_empty(), "a SYN may be recording it anew");
     }
 
     #[test]

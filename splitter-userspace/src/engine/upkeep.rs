@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
-use splitter_common::{slot::BackendId, tables::Exceptions};
+use splitter_common::{abi::FlowKey, slot::BackendId, tables::Exceptions};
 
-use super::{Engine, Fill, now_ns, service::Service, sweep};
+use super::{Engine, fill::Fill, now_ns, service::Service, sweep};
 use crate::{
     api::model::Health,
     dataplane::{Error, Recorded},
@@ -80,23 +80,18 @@ impl Engine {
     /// the flow table, which is read later. Between the two, a grace period: no packet still promotes an entry that
     /// has been removed.
     fn sweep(&mut self) -> Result<(), Error> {
-        let tracked = self.track()?;
+        self.track()?;
         let embryonic = self.judge(Exceptions::Embryonic)?;
         self.data_plane.wait();
         let flows = self.judge(Exceptions::Flows)?;
-        self.fill = Fill { flows: flows.entries, embryonic: embryonic.entries };
         let mut exceptions = flows.exceptions;
         for (id, count) in embryonic.exceptions {
             *exceptions.entry(id).or_default() += count;
         }
         self.exceptions = Some(exceptions);
-        self.report_fill();
-        // What has become TRACKED just now may have gained entries until the flip, after the tables were read.
-        if tracked == 0 {
-            let blocked: BTreeSet<_> = embryonic.blocked.union(&flows.blocked).copied().collect();
-            self.settle(&sweep::settleable(&self.services, &blocked))?;
-        }
-        Ok(())
+        self.report_filling();
+        let blocked: BTreeSet<_> = embryonic.blocked.union(&flows.blocked).copied().collect();
+        self.settle(&sweep::settleable(&self.services, &blocked))
     }
 
     /// Counts the exceptions unless that was done since the last change: what was none before can be one now.
@@ -104,23 +99,47 @@ impl Engine {
         if self.exceptions.is_none() { self.sweep() } else { Ok(()) }
     }
 
-    fn track(&mut self) -> Result<u32, Error> {
+    /// DIRTY slots whose time has come; live before the tables are read.
+    fn track(&mut self) -> Result<(), Error> {
         let before = self.services.clone();
         let now = now_ns();
-        let tracked = self.services.iter_mut().map(|service| service.track(now)).sum();
-        if tracked > 0 {
-            self.commit_or_restore(before)?;
-        }
-        Ok(tracked)
+        let tracked: u32 = self.services.iter_mut().map(|service| service.track(now)).sum();
+        if tracked == 0 { Ok(()) } else { self.commit_or_restore(before) }
     }
 
+    /// Reads a table, removes what may go, and notes how full it is.
     fn judge(&mut self, table: Exceptions) -> Result<sweep::Findings, Error> {
+        let before = self.data_plane.table_counters()?;
         let entries: Vec<Recorded> = self.data_plane.recorded(table)?;
+        let after = self.data_plane.table_counters()?;
         let findings = sweep::judge(&entries, &self.services, now_ns());
+        let evicted = self.fill(table).read(table, findings.entries, &before, &after);
+        if evicted > 0 && table == Exceptions::Flows {
+            let line = format!(
+                "flow table full: at least {evicted} exceptions were thrown out, their connections may move (raise \
+                 flow_table under [daemon])"
+            );
+            self.log.push("table", None, self.generation, line, "");
+        }
         for key in &findings.remove {
-            self.data_plane.remove(table, key)?;
+            self.remove(table, key)?;
         }
         Ok(findings)
+    }
+
+    /// Removes an entry, and keeps count.
+    pub(super) fn remove(&mut self, table: Exceptions, key: &FlowKey) -> Result<(), Error> {
+        if self.data_plane.remove(table, key)? {
+            self.fill(table).removed();
+        }
+        Ok(())
+    }
+
+    const fn fill(&mut self, table: Exceptions) -> &mut Fill {
+        match table {
+            Exceptions::Flows => &mut self.flows,
+            Exceptions::Embryonic => &mut self.embryonic,
+        }
     }
 
     fn settle(&mut self, slots: &[sweep::SlotRef]) -> Result<(), Error> {
@@ -154,15 +173,15 @@ impl Engine {
         self.commit(generation).inspect_err(|_| self.services = before)
     }
 
-    fn report_fill(&mut self) {
-        let (flows, embryonic) = (self.config.daemon.flow_table, self.config.daemon.embryonic_table);
-        let full = |entries: u64, capacity: u32| entries * 100 >= u64::from(capacity) * NEARLY_FULL;
-        let filling = full(self.fill.flows, flows) || full(self.fill.embryonic, embryonic);
+    fn report_filling(&mut self) {
+        let capacities = (self.config.daemon.flow_table, self.config.daemon.embryonic_table);
+        let full = |fill: Fill, capacity: u32| fill.entries * 100 >= u64::from(capacity) * NEARLY_FULL;
+        let filling = full(self.flows, capacities.0) || full(self.embryonic, capacities.1);
         if filling && !self.due.full_reported {
             let line = format!(
-                "tables filling up: flow {} of {flows}, embryonic {} of {embryonic}; beyond that the oldest entries are \
-                 lost and their connections may move (raise flow_table or embryonic_table under [daemon])",
-                self.fill.flows, self.fill.embryonic
+                "tables filling up: flow {} of {}, embryonic {} of {}; beyond that the oldest entries are lost and their \
+                 connections may move (raise flow_table or embryonic_table under [daemon])",
+                self.flows.entries, capacities.0, self.embryonic.entries, capacities.1
             );
             self.log.push("table", None, self.generation, line, "");
         }

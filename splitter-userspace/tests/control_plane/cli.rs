@@ -128,7 +128,11 @@ async fn wait_ends_when_the_goal_is_reached() {
     let served = Served::start();
     let waiting = served.splitter(&["wait", "web", "--for", "drained", "--timeout", "1m"]).spawn().unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
-    served.fake.memory().status.services[0].pools[0].backends[1].exceptions = 0;
+    {
+        let service = &mut served.fake.memory().status.services[0];
+        service.pools[0].backends[1].exceptions = 0;
+        (service.slots.clean, service.slots.dirty) = (service.slots.clean + service.slots.dirty, 0);
+    }
     let output = waiting.wait_with_output().await.unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0));

@@ -11,12 +11,12 @@ use splitter_common::{
     abi::{
         Backend, BackendCounters, DISPLACEMENTS_PER_PAGE, Displacements, ENTRIES_PER_PAGE, Endpoint,
         Endpoints, Flow, FlowKey, Neighbour, Neighbours, ReasonCounters, RouteTable, ServiceTable, Side,
-        TableCounters, Word,
+        TableCounters,
     },
     pipeline::{Action, process},
     reason::{REASONS, Reason},
     slot::BackendId,
-    tables::{Exceptions, FlowRef, Sender, TableEvent, Tables},
+    tables::{Exceptions, FlowRef, Live, Sender, TableEvent, Tables},
 };
 use splitter_userspace::image::{self, Image, Operation};
 
@@ -79,7 +79,7 @@ struct Shared(Rc<Cell<Flow>>);
 impl Mirror {
     fn of(image: &Image) -> Self {
         let mut mirror = Self {
-            side: Side::default(),
+            side: image.side(),
             endpoint_buckets: HashMap::new(),
             endpoints: HashMap::new(),
             neighbour_buckets: HashMap::new(),
@@ -106,7 +106,6 @@ impl Mirror {
             Operation::NeighbourBuckets(page, content) => drop(self.neighbour_buckets.insert(page, content)),
             Operation::Neighbours(page, content) => drop(self.neighbours.insert(page, content)),
             Operation::Routes(family, table) => self.routes[family as usize] = *table,
-            Operation::Side(side) => self.side = side,
         }
     }
 
@@ -159,12 +158,8 @@ fn element<T: Copy, const N: usize>(pages: &HashMap<u32, Box<[T; N]>>, index: u3
 impl Tables for Mirror {
     type Flow = Shared;
 
-    fn word(&self) -> Option<Word> {
-        Some(Word::new(1, 1))
-    }
-
-    fn side(&self, _: u32) -> Option<&Side> {
-        Some(&self.side)
+    fn live(&self) -> Option<Live<'_>> {
+        Some(Live { side: 1, sizes: &self.side })
     }
 
     fn endpoint_displacement(&self, _: u32, bucket: u32) -> Option<u32> {
@@ -239,7 +234,8 @@ impl Tables for Mirror {
             TableEvent::Recorded => &mut counters.recorded,
             TableEvent::Embryonic => &mut counters.embryonic,
             TableEvent::Promoted => &mut counters.promoted,
-            TableEvent::Forgotten => &mut counters.forgotten,
+            TableEvent::ForgottenFlow => &mut counters.forgotten_flows,
+            TableEvent::ForgottenEmbryonic => &mut counters.forgotten_embryonic,
             TableEvent::Missed => &mut counters.missed,
             TableEvent::Failed => &mut counters.failed,
         };

@@ -55,7 +55,8 @@ impl Counters {
             ("recorded", tables.recorded),
             ("embryonic", tables.embryonic),
             ("promoted", tables.promoted),
-            ("forgotten", tables.forgotten),
+            ("forgotten_flows", tables.forgotten_flows),
+            ("forgotten_embryonic", tables.forgotten_embryonic),
             ("missed", tables.missed),
             ("failed", tables.failed),
         ];

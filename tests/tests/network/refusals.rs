@@ -6,6 +6,9 @@ use splitter_userspace::config::{PoolName, Weight};
 
 use crate::support::{self, WEB};
 
+/// Generation of the service, and every pool's wanted and programmed share.
+type Split = (u64, Vec<(PoolName, Weight, f64)>);
+
 pub fn wrong_changes_change_nothing() -> Result<()> {
     let stage = Stage::build(PoolSizes { blue: 1, green: 0, canary: 1 }, &[WEB])?;
     support::change(&stage, &["weights", "web", "canary=5"])?;
@@ -40,8 +43,7 @@ pub fn wrong_changes_change_nothing() -> Result<()> {
     Ok(())
 }
 
-/// Generation and shares of the service.
-fn split(stage: &Stage) -> Result<(u64, Vec<(PoolName, Weight, f64)>)> {
+fn split(stage: &Stage) -> Result<Split> {
     let service = support::service(stage, "web")?;
     let pools = service.pools.iter().map(|pool| (pool.name, pool.weight, pool.programmed));
     Ok((service.generation, pools.collect()))

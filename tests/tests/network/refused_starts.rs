@@ -99,7 +99,7 @@ pub fn no_privileges_are_a_clear_error() -> Result<()> {
     support::stop(&mut stage)?;
     let file = nobody.config(&stage)?;
     let outcome = run(&stage, nobody.command("splitterd")?.arg("--config").arg(file))?;
-    outcome.failed_with(&["root"])?;
+    outcome.failed_with(&["may not use BPF", "root", "CAP_BPF"])?;
     ensure!(!outcome.stderr.contains("panicked"), "{}", outcome.stderr);
     ensure!(support::programs(&stage)? == [None, None], "still attached: {:?}", support::programs(&stage)?);
     Ok(())

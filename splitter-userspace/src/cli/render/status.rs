@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn a_table_that_fills_up_is_an_alarm() {
         let colour = Style { colour: true, ..PLAIN };
-        let table = |entries| TableStatus { name: "flow".into(), entries, capacity: 1000 };
+        let table = |entries| TableStatus { name: "flow".into(), entries, capacity: 1000, evicted: 0 };
         assert_eq!(fill(&table(500), colour), "flow table 500 of 1,000 (50%)");
         assert_eq!(fill(&table(900), colour), "\x1b[31mflow table 900 of 1,000 (90%)\x1b[0m");
         assert_eq!(fill(&TableStatus { capacity: 0, ..table(0) }, colour), "flow table 0 of 0 (0%)");
