@@ -17,8 +17,9 @@ use splitter_common::{
 
 use crate::{frame::Frame, maps::Kernel};
 
-/// Splits traffic: see `splitter_common::pipeline`.
+/// Splits traffic: see `splitter_common::pipeline`. Inlined into what the macro makes of it: one function, no call.
 #[xdp]
+#[inline(always)]
 pub fn splitter(ctx: XdpContext) -> u32 {
     let mut frame = Frame::new(&ctx);
     let ingress = ctx.ingress_ifindex() as u32;

@@ -15,7 +15,8 @@ const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 /// `BPF_JMP | BPF_CALL`.
 const CALL: u8 = 0x85;
 
-/// `BPF_PSEUDO_CALL`: the callee is a function of the program; `imm` is its distance.
+/// `BPF_PSEUDO_CALL`: the callee is a function of the program. Once it is jitted, `off` holds the distance and `imm` the
+/// function's number (`jit_subprogs`, kernel/bpf/verifier.c, Linux 6.18).
 const OWN_FUNCTION: u8 = 1;
 
 /// The beginning of `struct bpf_prog_info`, include/uapi/linux/bpf.h.
@@ -117,7 +118,7 @@ fn calls(instructions: &[Instruction]) -> impl Iterator<Item = (usize, Instructi
 /// Where a call of the program's own function goes.
 fn callee(at: usize, call: Instruction) -> Option<usize> {
     let own = call.registers >> 4 == OWN_FUNCTION;
-    own.then(|| at.checked_add_signed(call.immediate as isize + 1)).flatten()
+    own.then(|| at.checked_add_signed(isize::from(call.offset) + 1)).flatten()
 }
 
 fn translated(program: BorrowedFd<'_>) -> io::Result<Vec<Instruction>> {
