@@ -2,6 +2,7 @@
 //! program under test. `BPF_PROG_TEST_RUN` with `repeat` does not restore a frame that a program rewrote.
 #![no_std]
 #![no_main]
+#![expect(clippy::needless_pass_by_value, reason = "the xdp macro gives the context by value")]
 
 use aya_ebpf::{
     bindings::xdp_action,
@@ -18,13 +19,13 @@ static UNDER_TEST: ProgramArray<1> = ProgramArray::new();
 
 /// The floor: what the wrapper itself costs.
 #[xdp]
-pub fn floor(_: XdpContext) -> u32 {
+fn floor(_: XdpContext) -> u32 {
     xdp_action::XDP_TX
 }
 
 /// Writes the frame and runs the program under test.
 #[xdp]
-pub fn wrapper(ctx: XdpContext) -> u32 {
+fn wrapper(ctx: XdpContext) -> u32 {
     let (start, end) = (ctx.data(), ctx.data_end());
     if start + FRAME > end {
         return xdp_action::XDP_ABORTED;

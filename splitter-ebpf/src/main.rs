@@ -4,6 +4,7 @@
 //! - `maps`: the maps, and what the pipeline asks of them
 #![no_std]
 #![no_main]
+#![expect(clippy::needless_pass_by_value, reason = "the xdp macro gives the context by value")]
 
 mod frame;
 mod maps;
@@ -20,7 +21,7 @@ use crate::{frame::Frame, maps::Kernel};
 /// Splits traffic: see `splitter_common::pipeline`. Inlined into what the macro makes of it: one function, no call.
 #[xdp]
 #[inline(always)]
-pub fn splitter(ctx: XdpContext) -> u32 {
+fn splitter(ctx: XdpContext) -> u32 {
     let mut frame = Frame::new(&ctx);
     let ingress = ctx.ingress_ifindex() as u32;
     match process(&mut frame, &Kernel).action() {

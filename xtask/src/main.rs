@@ -1,6 +1,8 @@
 //! `cargo xtask`: one subcommand per file, the same for a person and for CI.
 
+mod bench;
 mod demo;
+mod launch;
 mod process;
 mod setup;
 mod summary;
@@ -25,6 +27,8 @@ enum Task {
     /// Build everything and walk through a release in network namespaces of its own (needs root).
     #[command(disable_help_flag = true)]
     Demo(demo::Options),
+    /// Measure what a packet costs in the kernel; writes bench.json (needs root).
+    Bench,
     /// Format, lints, documentation and every test; tests that need root say so when they are skipped.
     Test,
 }
@@ -33,6 +37,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
         Task::Setup(options) => setup::run(&options),
         Task::Demo(options) => demo::run(&options),
+        Task::Bench => bench::run(),
         Task::Test => test::run(),
     };
     outcome.map_or_else(report, |()| ExitCode::SUCCESS)

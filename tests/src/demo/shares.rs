@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use splitter_userspace::config::PoolName;
 
-use crate::lab::Counts;
+use crate::lab::{Counts, binomial::is_plausible};
 
 /// Fractions of one; pools that are absent have none.
 pub type Shares = BTreeMap<PoolName, f64>;
@@ -37,29 +37,9 @@ pub fn agree(tally: &Tally, wanted: &Shares) -> bool {
     let sum = tally.values().sum();
     let fits = |pool: &PoolName| {
         let count = tally.get(pool).copied().unwrap_or(0);
-        is_plausible(count, sum, wanted.get(pool).copied().unwrap_or(0.0))
+        is_plausible(count, sum, wanted.get(pool).copied().unwrap_or(0.0), DOUBT)
     };
     sum > 0 && PoolName::ALL.iter().all(fits)
-}
-
-/// The exact binomial test: neither so few nor so many would be seen with half of [`DOUBT`].
-fn is_plausible(count: u64, trials: u64, share: f64) -> bool {
-    if share <= 0.0 || share >= 1.0 {
-        return count as f64 == share * trials as f64;
-    }
-    at_most(count, trials, share) > DOUBT / 2.0 && at_most(trials - count, trials, 1.0 - share) > DOUBT / 2.0
-}
-
-/// Probability of at most `count` successes. Summed from logarithms, as single terms may be too small for a float.
-fn at_most(count: u64, trials: u64, share: f64) -> f64 {
-    let odds = share.ln() - (1.0 - share).ln();
-    let mut term = trials as f64 * (1.0 - share).ln();
-    let mut sum = term.exp();
-    for successes in 0..count {
-        term += ((trials - successes) as f64 / (successes + 1) as f64).ln() + odds;
-        sum += term.exp();
-    }
-    sum
 }
 
 #[cfg(test)]
@@ -76,15 +56,6 @@ mod tests {
         let tally = tally(&counts(&[("blue1", 3), ("blue2", 4), ("canary1", 1)]));
         assert_eq!(tally, [(PoolName::Blue, 7), (PoolName::Canary, 1)].into());
         assert_eq!(of(&tally)[&PoolName::Canary], 0.125);
-    }
-
-    #[test]
-    fn the_cumulative_probability_is_right() {
-        // Two coins: at most one head in three of four cases.
-        assert!((at_most(1, 2, 0.5) - 0.75).abs() < 1e-12);
-        assert!((at_most(5000, 5000, 0.3) - 1.0).abs() < 1e-9);
-        // Far below what a float can hold as a single term: (1 - 0.5)^5000.
-        assert!((at_most(2500, 5000, 0.5) - 0.5056).abs() < 1e-3);
     }
 
     #[test]

@@ -29,6 +29,8 @@ mod tests {
         // Of ten fair coins: at most two heads in 56 of 1024 cases.
         assert!((at_most(2, 10, 0.5) - 56.0 / 1024.0).abs() < 1e-12);
         assert!((at_most(4000, 4000, 0.05) - 1.0).abs() < 1e-9);
+        // Far below what a float can hold as a single term: (1 - 0.5)^5000.
+        assert!((at_most(2500, 5000, 0.5) - 0.5056).abs() < 1e-3);
     }
 
     #[test]
