@@ -4,7 +4,7 @@
 //! - [`lab`]: namespaces, a network of them, servers, clients, and the daemon as a process
 //! - [`demo`]: the release that `cargo xtask demo` walks through
 //! - [`golden`]: packets described in files, run on the host and in the kernel
-//! - [`bench`]: what a packet costs in the kernel
+//! - [`mod@bench`]: what a packet costs in the kernel
 //! - [`translated`]: the program as the verifier translated it
 //! - [`harness`]: how a test that needs root runs, or says why it does not
 
