@@ -206,16 +206,7 @@ impl Tables for Kernel {
     #[inline(always)]
     fn count_table(&self, event: TableEvent) {
         if let Some(counters) = own(TABLE_COUNTERS.get_ptr_mut(0)) {
-            let counter = match event {
-                TableEvent::Recorded => &mut counters.recorded,
-                TableEvent::Embryonic => &mut counters.embryonic,
-                TableEvent::Promoted => &mut counters.promoted,
-                TableEvent::ForgottenFlow => &mut counters.forgotten_flows,
-                TableEvent::ForgottenEmbryonic => &mut counters.forgotten_embryonic,
-                TableEvent::Missed => &mut counters.missed,
-                TableEvent::Failed => &mut counters.failed,
-            };
-            add(counter, 1);
+            add(counters.of(event), 1);
         }
     }
 }

@@ -139,14 +139,7 @@ impl FlowRef for Shared {
     }
 
     fn touch(&self, now_ns: u64, sender: Sender, fin: bool, rst: bool) {
-        let mut flow = self.0.get();
-        flow.seen_ns = now_ns;
-        match sender {
-            Sender::Client => flow.client_fin |= u8::from(fin),
-            Sender::Backend => flow.backend_fin |= u8::from(fin),
-        }
-        flow.reset |= u8::from(rst);
-        self.0.set(flow);
+        self.0.set(self.0.get().touched(now_ns, sender, fin, rst));
     }
 }
 
@@ -230,15 +223,6 @@ impl Tables for Mirror {
 
     fn count_table(&self, event: TableEvent) {
         let mut counters = self.table_counters.borrow_mut();
-        let counter = match event {
-            TableEvent::Recorded => &mut counters.recorded,
-            TableEvent::Embryonic => &mut counters.embryonic,
-            TableEvent::Promoted => &mut counters.promoted,
-            TableEvent::ForgottenFlow => &mut counters.forgotten_flows,
-            TableEvent::ForgottenEmbryonic => &mut counters.forgotten_embryonic,
-            TableEvent::Missed => &mut counters.missed,
-            TableEvent::Failed => &mut counters.failed,
-        };
-        *counter += 1;
+        *counters.of(event) += 1;
     }
 }
