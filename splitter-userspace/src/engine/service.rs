@@ -156,9 +156,9 @@ impl Service {
     }
 
     /// TRACKED slots without exceptions become CLEAN.
-    pub fn settle(&mut self, slots: impl Iterator<Item = usize>) {
+    pub fn settle(&mut self, slots: &[usize]) {
         for slot in slots {
-            self.slots[slot] = self.slots[slot].settle();
+            self.slots[*slot] = self.slots[*slot].settle();
         }
         self.rebuild();
     }
@@ -276,7 +276,7 @@ mod tests {
         let until = 1000 + nanoseconds(service.idle_timeout() + ANSWER_MARGIN);
         assert_eq!(service.track(until - 1), 0);
         assert_eq!(service.track(until) as usize, SLOTS);
-        service.settle(0..SLOTS);
+        service.settle(&(0..SLOTS).collect::<Vec<_>>());
         assert!(service.settled());
     }
 

@@ -1,6 +1,10 @@
 //! What time, network and health checks ask of the engine.
 
-use std::{collections::BTreeSet, sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Instant,
+};
 
 use splitter_common::{abi::FlowKey, slot::BackendId, tables::Exceptions};
 
@@ -101,10 +105,8 @@ impl Engine {
 
     /// DIRTY slots whose time has come; live before the tables are read.
     fn track(&mut self) -> Result<(), Error> {
-        let before = self.services.clone();
         let now = now_ns();
-        let tracked: u32 = self.services.iter_mut().map(|service| service.track(now)).sum();
-        if tracked == 0 { Ok(()) } else { self.commit_or_restore(before) }
+        self.advance(|service| service.track(now) > 0)
     }
 
     /// Reads a table, removes what may go, and notes how full it is.
@@ -143,34 +145,48 @@ impl Engine {
     }
 
     fn settle(&mut self, slots: &[sweep::SlotRef]) -> Result<(), Error> {
-        if slots.is_empty() {
+        let mut own: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+        for (number, slot) in slots {
+            own.entry(*number).or_default().push(*slot);
+        }
+        self.advance(|service| {
+            let Some(slots) = own.get(&service.number) else { return false };
+            service.settle(slots);
+            true
+        })
+    }
+
+    /// Takes every service that is not settled a step on and makes them live under the present generation; where the
+    /// kernel refuses, they are as before. `step` says whether it changed anything.
+    fn advance(&mut self, step: impl Fn(&mut Service) -> bool) -> Result<(), Error> {
+        let mut before = Vec::new();
+        for (index, service) in self.services.iter_mut().enumerate().filter(|(_, service)| !service.settled())
+        {
+            let old = service.clone();
+            if step(service) {
+                before.push((index, old));
+            }
+        }
+        if before.is_empty() {
             return Ok(());
         }
-        let before = self.services.clone();
-        for service in &mut self.services {
-            let own_number = service.number;
-            let own = slots.iter().filter(|(number, _)| *number == own_number).map(|(_, slot)| *slot);
-            service.settle(own);
-        }
-        let settled: Vec<String> = before
-            .iter()
-            .zip(&self.services)
-            .filter(|(before, after)| !before.settled() && after.settled())
-            .map(|(_, after)| after.spec.name.clone())
-            .collect();
-        self.commit_or_restore(before)?;
-        for name in settled {
-            let line =
-                format!("settled {name} (gen {}, every slot CLEAN, no exception left)", self.generation);
-            self.log.push("slots", Some(&name), self.generation, line, "");
-        }
+        let changed: Vec<usize> = before.iter().map(|(index, _)| *index).collect();
+        let generation = self.generation;
+        self.commit(generation).inspect_err(|_| {
+            before.into_iter().for_each(|(index, old)| self.services[index] = old);
+        })?;
+        self.report_settled(&changed);
         Ok(())
     }
 
-    /// Makes the services live under the present generation; where the kernel refuses, they are as `before`.
-    fn commit_or_restore(&mut self, before: Vec<Service>) -> Result<(), Error> {
-        let generation = self.generation;
-        self.commit(generation).inspect_err(|_| self.services = before)
+    fn report_settled(&self, changed: &[usize]) {
+        for service in changed.iter().map(|index| &self.services[*index]).filter(|service| service.settled())
+        {
+            let name = &service.spec.name;
+            let line =
+                format!("settled {name} (gen {}, every slot CLEAN, no exception left)", self.generation);
+            self.log.push("slots", Some(name), self.generation, line, "");
+        }
     }
 
     fn report_filling(&mut self) {
