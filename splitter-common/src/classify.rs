@@ -13,6 +13,8 @@ pub enum Class {
     Request(u32),
     /// From a backend's address and port.
     Reply(BackendId),
+    /// A datagram from a backend's address and port to service number so-and-so: two backends would answer each other.
+    Loop(u32),
     /// Neither.
     Other,
 }

@@ -49,7 +49,7 @@ impl Kind {
 }
 
 /// Number of reasons.
-pub const REASONS: usize = 11;
+pub const REASONS: usize = 12;
 
 reasons! {
     /// The next hop is not known: given to the kernel rewritten, which forwards it and resolves the neighbour.
@@ -74,6 +74,8 @@ reasons! {
     Rejected = 9, "no_backend_rejected", Reply;
     /// Bytes were already changed when the packet could not be finished.
     Unfinished = 10, "unfinished", Drop;
+    /// A datagram to a UDP service that claims to be from a backend: the two would answer each other for ever.
+    Loop = 11, "backend_loop", Drop;
 }
 
 #[cfg(test)]

@@ -1,9 +1,18 @@
 //! `splitterd`: reads the configuration, puts the parts together, and waits to be told to stop.
 
-use std::{collections::HashMap, net::IpAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
@@ -55,15 +64,17 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("splitterd: {error:#}");
+            eprintln!("splitterd: {}", explain(&error));
             ExitCode::FAILURE
         }
     }
 }
 
 async fn run(config: Config) -> Result<()> {
+    raise_descriptor_limit();
     // First of all: another daemon on this host keeps its services.
     let listener = api::socket::bind(&config.daemon.socket)?;
+    let _file = SocketFile::of(&config.daemon.socket)?;
     let mut network = Network::watch(&config)?;
     let mut data_plane = DataPlane::load(&Sizes::from(&config.daemon))?;
     if log::log_enabled!(log::Level::Debug) {
@@ -87,8 +98,55 @@ async fn run(config: Config) -> Result<()> {
     handle.stop();
     // The engine owns the data plane: when its thread has ended, every interface is as it was.
     let _ = tokio::task::spawn_blocking(move || thread.join()).await;
-    let _ = std::fs::remove_file(&config.daemon.socket);
     served.context("the API ended")
+}
+
+/// The socket's file: goes when the daemon does, unless another daemon has put its own there meanwhile.
+struct SocketFile {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl SocketFile {
+    fn of(path: &Path) -> Result<Self> {
+        let identity = identity(path).with_context(|| format!("cannot look at {}", path.display()))?;
+        Ok(Self { path: path.to_owned(), identity })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if identity(&self.path).is_ok_and(|identity| identity == self.identity) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Device and inode.
+fn identity(path: &Path) -> std::io::Result<(u64, u64)> {
+    std::fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
+}
+
+/// An error with its causes, each said once.
+fn explain(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |text, cause| {
+        if text.is_empty() {
+            cause
+        } else if text.contains(&cause) {
+            text
+        } else {
+            format!("{text}: {cause}")
+        }
+    })
+}
+
+/// A thousand clients are no reason to be out of descriptors: as many as this process may have.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
+    {
+        log::warn!("the limit of open files stays at {:?}: {error}", limit.current);
+    }
 }
 
 /// Makes the services live, then attaches: no packet meets an empty program.

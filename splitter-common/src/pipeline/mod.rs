@@ -13,10 +13,12 @@ use network_types::eth::EtherType;
 use crate::{
     abi::Hop,
     classify::{self, Class},
+    net::Transport,
     packet::Packet,
     parse::{self, Headers, V4, V6},
     reason::Reason,
     rewrite::{self, Rewrite},
+    slot::BackendId,
     tables::{Live, Tables},
 };
 
@@ -83,6 +85,10 @@ fn family<F: Rewrite, P: Packet + ?Sized, T: Tables>(packet: &mut P, tables: &T)
                 return forward::forward::<F, P, T>(packet, tables, live, service, &headers);
             }
             Class::Reply(backend) => return reply::reply::<F, P, T>(packet, tables, live, backend, &headers),
+            Class::Loop(service) => {
+                tables.count_reason(service, Reason::Loop);
+                return Verdict::DROP;
+            }
             Class::Other => Reason::OtherTraffic,
         },
         Err(reason) => reason,
@@ -97,14 +103,28 @@ fn class<F: Rewrite, T: Tables>(tables: &T, live: Live<'_>, headers: &Headers<F:
     let (destination, port) = (headers.network.destination, headers.destination_port);
     let entry = directory::endpoint::<F, T>(tables, live, &destination, port, protocol);
     if let Some(service) = classify::request(entry, &F::addr(&destination), port, protocol) {
-        return Class::Request(service);
+        // A datagram that claims to be from a backend would be answered to that backend, which answers in turn, for
+        // ever: the kernel's own check of sources comes after XDP. A TCP connection does not begin that way.
+        let loops =
+            matches!(headers.transport, Transport::Udp) && sender::<F, T>(tables, live, headers).is_some();
+        return if loops { Class::Loop(service) } else { Class::Request(service) };
     }
-    let (source, port) = (headers.network.source, headers.source_port);
-    let entry = directory::endpoint::<F, T>(tables, live, &source, port, protocol);
-    match classify::reply(entry, &F::addr(&source), port, protocol) {
+    match sender::<F, T>(tables, live, headers) {
         Some(backend) => Class::Reply(backend),
         None => Class::Other,
     }
+}
+
+/// The backend whose address and port the packet comes from.
+#[inline(always)]
+fn sender<F: Rewrite, T: Tables>(
+    tables: &T,
+    live: Live<'_>,
+    headers: &Headers<F::Address>,
+) -> Option<BackendId> {
+    let (source, port, protocol) = (headers.network.source, headers.source_port, headers.transport as u8);
+    let entry = directory::endpoint::<F, T>(tables, live, &source, port, protocol);
+    classify::reply(entry, &F::addr(&source), port, protocol)
 }
 
 /// Passed untouched; counted when it was to a service's address.

@@ -31,7 +31,7 @@ pub struct InterfaceStatus {
     pub name: String,
     /// Kernel interface index.
     pub index: u32,
-    /// `native` or `generic`.
+    /// `native`, `generic`, or `detached` when the interface is gone.
     pub mode: String,
     /// Why not native, empty if it is.
     pub why: String,
@@ -252,7 +252,8 @@ pub struct Change {
     pub generation: u64,
     /// Slots whose backend changed.
     pub slots_moved: u32,
-    /// Live connections moved: 0, short of a dead backend.
+    /// Live connections known to be moved: 0, short of a dead backend. Of a backend that is dead or in maintenance only
+    /// recorded exceptions are counted; the line then says so.
     pub connections_moved: u64,
     /// From the request's arrival to the end of the grace period, milliseconds.
     pub took_ms: f64,

@@ -101,7 +101,8 @@ impl Engine {
         }
         let programmed = self.programmed(index).map_err(|error| failed(&error))?;
         let took_ms = started.elapsed().as_secs_f64() * 1e3;
-        let line = line(what, [generation_before, self.generation], slots_moved, connections_moved);
+        let lost = lost(&before, &self.services[index]);
+        let line = line(what, [generation_before, self.generation], slots_moved, connections_moved, &lost);
         if changed {
             let name = &self.services[index].spec.name;
             self.log.push("change", Some(name), self.generation, line.clone(), reason);
@@ -226,15 +227,27 @@ fn unknown_backend(service: &Service, backend: SocketAddr) -> ApiError {
     refusal(format!("{} has no backend {backend}: it has {}", service.spec.name, known.join(", ")))
 }
 
-fn line(what: &str, [before, after]: [u64; 2], slots: u32, connections: u64) -> String {
+/// Members whose live connections are kept before the change and not after it.
+fn lost(before: &Service, after: &Service) -> Vec<SocketAddr> {
+    let pairs = before.members.iter().zip(&after.members);
+    pairs.filter(|(before, after)| before.keeps() && !after.keeps()).map(|(_, after)| after.address).collect()
+}
+
+/// The one line. Where a backend is `lost`, nobody knows how many connections it had: only exceptions are recorded.
+fn line(what: &str, [before, after]: [u64; 2], slots: u32, connections: u64, lost: &[SocketAddr]) -> String {
     if before == after {
         return format!("{what} (gen {after}, nothing to change)");
     }
     let slots_word = if slots == 1 { "slot" } else { "slots" };
-    let connections_word = if connections == 1 { "connection" } else { "connections" };
-    format!(
-        "{what} (gen {before} -> {after}, {slots} {slots_word} moved, {connections} live {connections_word} moved)"
-    )
+    let connections = match (lost, connections) {
+        ([], 1) => "1 live connection moved".to_owned(),
+        ([], _) => format!("{connections} live connections moved"),
+        (lost, _) => {
+            let names: Vec<String> = lost.iter().map(ToString::to_string).collect();
+            format!("live connections of {} are not kept", names.join(", "))
+        }
+    };
+    format!("{what} (gen {before} -> {after}, {slots} {slots_word} moved, {connections})")
 }
 
 const fn word(state: Admin) -> &'static str {
@@ -257,4 +270,20 @@ fn refusal(message: String) -> ApiError {
 pub(super) fn failed(error: &Error) -> ApiError {
     let message = format!("{error}; see `splitter status` for what is live, and try again");
     ApiError { code: ErrorCode::Failed, message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_does_not_claim_what_nobody_knows() {
+        let backend = "10.0.1.11:8080".parse().unwrap();
+        assert_eq!(line("x", [1, 2], 1, 0, &[]), "x (gen 1 -> 2, 1 slot moved, 0 live connections moved)");
+        assert_eq!(
+            line("x", [1, 2], 5, 0, &[backend]),
+            "x (gen 1 -> 2, 5 slots moved, live connections of 10.0.1.11:8080 are not kept)"
+        );
+        assert_eq!(line("x", [2, 2], 0, 0, &[]), "x (gen 2, nothing to change)");
+    }
 }

@@ -132,6 +132,15 @@ impl Engine {
         Ok(())
     }
 
+    /// Attaches an interface again that has gone and come back under its name: it is another one to the kernel.
+    ///
+    /// # Errors
+    /// As [`Engine::attach`].
+    fn reattach(&mut self, index: usize) -> Result<(), Error> {
+        let interface = self.attachments.remove(index).interface;
+        self.attach(&interface, None)
+    }
+
     /// What the host's settings would make the kernel drop.
     pub fn set_host_warnings(&mut self, warnings: Vec<String>) {
         for warning in &warnings {

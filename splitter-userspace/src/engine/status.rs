@@ -23,6 +23,7 @@ use crate::{
     },
     config::{ForwardMode, PoolName, Protocol},
     dataplane::{Attachment, Error},
+    net::Snapshot,
 };
 
 impl Engine {
@@ -35,7 +36,11 @@ impl Engine {
         Ok(Status {
             generation: self.generation,
             kernel,
-            interfaces: self.attachments.iter().map(interface).collect(),
+            interfaces: self
+                .attachments
+                .iter()
+                .map(|attachment| interface(attachment, &self.snapshot))
+                .collect(),
             services: services.map_err(|error| failed(&error))?,
             tables: self.tables(),
             warnings: self.warnings.host.iter().chain(&self.warnings.network).cloned().collect(),
@@ -207,11 +212,13 @@ fn slots_by_backend(table: &ServiceTable) -> BTreeMap<BackendId, u32> {
     held
 }
 
-fn interface(attachment: &Attachment) -> InterfaceStatus {
+/// An interface, `detached` when the one that was given the program is gone.
+fn interface(attachment: &Attachment, snapshot: &Snapshot) -> InterfaceStatus {
+    let there = snapshot.interfaces.iter().any(|found| found.index == attachment.index);
     InterfaceStatus {
         name: attachment.interface.clone(),
         index: attachment.index,
-        mode: attachment.mode.name().into(),
+        mode: if there { attachment.mode.name() } else { "detached" }.into(),
         why: attachment.why.clone(),
     }
 }

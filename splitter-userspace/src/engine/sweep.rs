@@ -61,7 +61,8 @@ fn judge_one(findings: &mut Findings, service: &Service, key: &FlowKey, flow: &F
         // may have recorded the 4-tuple anew, and the removal would take that.
         State::Dirty { .. } => {}
     }
-    if alive && fresh && flow.backend != slot.current() && !slot.is_clean() {
+    // One that has just closed counts too: anybody can forge the reset that closed it.
+    if needed && flow.backend != slot.current() && !slot.is_clean() {
         *findings.exceptions.entry(flow.backend).or_default() += 1;
     }
 }

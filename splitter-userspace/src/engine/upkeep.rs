@@ -11,7 +11,7 @@ use splitter_common::{abi::FlowKey, slot::BackendId, tables::Exceptions};
 use super::{Engine, fill::Fill, now_ns, service::Service, sweep};
 use crate::{
     api::model::Health,
-    dataplane::{Error, Recorded},
+    dataplane::{Attachment, Error, Recorded},
     health::Verdict,
     net::{NextHop, Snapshot},
 };
@@ -208,11 +208,38 @@ impl Engine {
     pub(super) fn network_changed(&mut self, snapshot: Arc<Snapshot>) {
         let before = std::mem::replace(&mut self.snapshot, snapshot);
         self.report_hops(&before);
+        self.follow_interfaces();
         self.report("writing the next hops", |engine| {
             engine.take_network()?;
             let generation = engine.generation;
             engine.commit(generation)
         });
+    }
+
+    /// Interfaces that came back as another one get the program; those that are gone keep their line in the status.
+    fn follow_interfaces(&mut self) {
+        let snapshot = Arc::clone(&self.snapshot);
+        let other = |attachment: &Attachment| {
+            let found = snapshot.interfaces.iter().find(|found| found.name == attachment.interface);
+            found.is_some_and(|found| found.index != attachment.index)
+        };
+        while let Some(position) = self.attachments.iter().position(other) {
+            let attachment = self.attachments[position].clone();
+            if let Err(error) = self.reattach(position) {
+                let line = format!(
+                    "{} is not attached: {error}; restart splitterd when it can be",
+                    attachment.interface
+                );
+                self.log.push("warning", None, self.generation, line, "");
+                return self.follow_later(attachment);
+            }
+        }
+    }
+
+    /// Keeps an interface that could not be attached, for the status to say so.
+    fn follow_later(&mut self, mut attachment: Attachment) {
+        attachment.why = "lost: it came back as another interface, and did not take the program".into();
+        self.attachments.push(attachment);
     }
 
     /// One line for every backend whose next hop came or went.
