@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Instant};
 
 use splitter_common::{abi::ServiceTable, hash::SLOTS, slot::BackendId, tables::Exceptions};
 
-use super::{Engine, now_ns, service::Service};
+use super::{
+    Engine, now_ns,
+    service::{Member, Service},
+};
 use crate::{
     api::model::{Action, Admin, ApiError, Change, ChangeRequest, ErrorCode},
     config::{PoolName, Weight},
@@ -21,6 +24,14 @@ impl Engine {
         match &request.action {
             Action::Weights { weights } => {
                 let next = release.weights(weights).map_err(|refusal| refused(name, &refusal))?;
+                let weight = |release: &Release, pool| {
+                    release.current().weights.get(&pool).copied().unwrap_or_default()
+                };
+                for pool in
+                    PoolName::ALL.into_iter().filter(|pool| weight(&next, *pool) > weight(release, *pool))
+                {
+                    self.check_has_backend(index, pool)?;
+                }
                 self.release(index, "weights", next, &request.reason)
             }
             Action::Switch { pool } => {
@@ -44,8 +55,12 @@ impl Engine {
         } else {
             format!("{verb} {name} {}", describe(service.release.current(), next.current()))
         };
+        let back = verb == "rollback";
         self.apply(index, &what, reason, move |service, _| {
             service.release = next;
+            if back {
+                undrain(service);
+            }
             Ok(())
         })
     }
@@ -203,6 +218,19 @@ pub(super) fn slots_of(service: &Service, table: &ServiceTable, wanted: impl Fn(
     table.slots.iter().map(|slot| u32::from(ids.contains(&slot.current()))).sum()
 }
 
+/// A pool that a rollback gives weight to, and all of whose backends were drained in the release, gets them back: what
+/// they were before it.
+fn undrain(service: &mut Service) {
+    for (pool, weight) in service.release.current().weights.clone() {
+        let own = |member: &Member| member.pool == pool;
+        if weight > Weight::ZERO && !service.members.iter().any(|member| own(member) && member.usable()) {
+            let drained =
+                service.members.iter_mut().filter(|member| own(member) && member.admin == Admin::Drain);
+            drained.for_each(|member| member.admin = Admin::Ready);
+        }
+    }
+}
+
 /// Taking out the last usable backend of a pool that has weight would turn its clients away.
 fn check_last(service: &Service, position: usize) -> Result<(), ApiError> {
     let member = service.members[position];
@@ -275,6 +303,18 @@ pub(super) fn failed(error: &Error) -> ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rollback_brings_back_what_was_drained() {
+        let order = crate::table::Order::new("a fleet-wide secret");
+        let mut service = crate::engine::samples::service(&order);
+        service.members[0].admin = Admin::Drain;
+        undrain(&mut service);
+        assert_eq!(service.members[0].admin, Admin::Ready);
+        service.members[0].admin = Admin::Maint;
+        undrain(&mut service);
+        assert_eq!(service.members[0].admin, Admin::Maint, "what was taken out at once stays out");
+    }
 
     #[test]
     fn the_line_does_not_claim_what_nobody_knows() {
