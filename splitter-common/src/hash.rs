@@ -113,11 +113,6 @@ impl Spot {
         Self(hash)
     }
 
-    /// The bits that tell two keys of a bucket apart.
-    pub const fn high(self, mask: u32) -> u32 {
-        self.position(0, mask)
-    }
-
     /// Bucket among `mask + 1`, a power of two.
     #[inline(always)]
     pub const fn bucket(self, mask: u32) -> u32 {

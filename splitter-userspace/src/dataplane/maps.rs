@@ -4,7 +4,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 use aya::{
     Ebpf,
-    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues, xdp::DevMapHash},
+    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, xdp::DevMapHash},
 };
 use splitter_common::{
     abi::{
@@ -117,14 +117,6 @@ impl Maps {
             bytes_out: sum.bytes_out + one.bytes_out,
             connections: sum.connections + one.connections,
         }))
-    }
-
-    pub fn clear_backend_counters(&mut self, id: BackendId) -> Result<(), Error> {
-        let map = names::BACKEND_COUNTERS;
-        let processors = self.backend_counters.get(&0, 0).map_err(of(map))?.len();
-        let zeros = PerCpuValues::try_from(vec![BackendCounters::default(); processors])
-            .map_err(|source| Error::Map { map, source: source.into() })?;
-        self.backend_counters.set(id.get().into(), zeros, 0).map_err(of(map))
     }
 
     pub fn reason_counters(&self, service: u32) -> Result<ReasonCounters, Error> {

@@ -157,14 +157,6 @@ impl DataPlane {
         backends.map(|id| Ok((id, self.maps.backend_counters(id)?))).collect()
     }
 
-    /// Sets a backend's counters to zero, before its number is given to another.
-    ///
-    /// # Errors
-    /// The write was refused.
-    pub fn clear_counters(&mut self, backend: BackendId) -> Result<(), Error> {
-        self.maps.clear_backend_counters(backend)
-    }
-
     /// A service's packets by reason, summed over CPUs.
     ///
     /// # Errors

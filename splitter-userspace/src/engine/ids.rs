@@ -1,10 +1,10 @@
-//! Numbers for backends and services: the lowest that is free, 0 being no backend.
+//! Numbers for backends: the lowest that is free, 0 being no backend.
 
 use std::collections::BTreeSet;
 
 use splitter_common::slot::BackendId;
 
-/// Gives out backend numbers. A number comes back only when no slot and no flow names it any more.
+/// Gives out backend numbers. None comes back while the daemon runs: a slot or a flow may still name it.
 #[derive(Debug, Default)]
 pub struct BackendIds {
     used: BTreeSet<u16>,
