@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    ops::RangeInclusive,
     path::PathBuf,
     str::FromStr,
     time::Duration,
@@ -43,6 +44,12 @@ pub struct Daemon {
     pub flow_table: u32,
     /// Entries of the embryonic table (default 262,144).
     pub embryonic_table: u32,
+    /// Packets in fragments that are remembered (default 16,384).
+    pub fragment_table: u32,
+    /// Connections of preview listeners that are remembered (default 65,536).
+    pub preview_table: u32,
+    /// Ports of this host that mode `snat` gives to connections (default 1024 to 32,767).
+    pub snat_ports: RangeInclusive<u16>,
     /// Source prefixes that talk to backends without the service: their traffic is not taken for replies.
     pub direct: Vec<Prefix>,
 }
@@ -142,6 +149,30 @@ pub struct Service {
     pub pools: BTreeMap<PoolName, Pool>,
     /// Active check of every backend, if one is wanted.
     pub health: Option<HealthCheck>,
+    /// Clients that always get one pool, by their source prefix; no prefix twice.
+    pub routes: Vec<RouteRule>,
+    /// Further endpoints that always reach one pool.
+    pub previews: Vec<Preview>,
+}
+
+/// One `[[service.route]]`: clients that always get one pool. The longest prefix wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RouteRule {
+    /// Clients' prefix, of the service's family.
+    pub source: Prefix,
+    /// Their pool.
+    pub pool: PoolName,
+}
+
+/// One `[[service.preview]]`: an endpoint that always reaches one pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Preview {
+    /// Its address (default: the service's).
+    pub address: IpAddr,
+    /// Its port, not 0.
+    pub port: u16,
+    /// Its pool.
+    pub pool: PoolName,
 }
 
 /// Transport protocol of a service.
@@ -152,6 +183,9 @@ pub enum Protocol {
     Tcp,
     /// UDP.
     Udp,
+    /// Both, on one port.
+    #[serde(rename = "tcp+udp")]
+    Both,
 }
 
 impl Protocol {
@@ -160,7 +194,18 @@ impl Protocol {
         match self {
             Self::Tcp => "tcp",
             Self::Udp => "udp",
+            Self::Both => "tcp+udp",
         }
+    }
+
+    /// TCP is among it.
+    pub const fn has_tcp(self) -> bool {
+        !matches!(self, Self::Udp)
+    }
+
+    /// UDP is among it.
+    pub const fn has_udp(self) -> bool {
+        !matches!(self, Self::Tcp)
     }
 }
 
@@ -176,6 +221,35 @@ pub enum ForwardMode {
     /// Rewrite the destination; replies come back through this host.
     #[default]
     Dnat,
+    /// Rewrite the source too: replies come back to this host's address.
+    Snat,
+    /// Rewrite the Ethernet destination alone: replies go straight to the client.
+    DsrL2,
+    /// Put the packet into another one: replies go straight to the client.
+    DsrIpip,
+}
+
+impl ForwardMode {
+    /// As the configuration has it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Dnat => "dnat",
+            Self::Snat => "snat",
+            Self::DsrL2 => "dsr-l2",
+            Self::DsrIpip => "dsr-ipip",
+        }
+    }
+
+    /// Replies do not come back through this host.
+    pub const fn one_way(self) -> bool {
+        matches!(self, Self::DsrL2 | Self::DsrIpip)
+    }
+}
+
+impl fmt::Display for ForwardMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
 }
 
 /// What the connection hash covers.

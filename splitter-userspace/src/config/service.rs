@@ -15,15 +15,19 @@ use super::{
     value::{Parsed, duration, integer, keyword, port, service_name},
 };
 
-const PROTOCOLS: [(&str, Protocol); 2] = [("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
+const PROTOCOLS: [(&str, Protocol); 3] =
+    [("tcp", Protocol::Tcp), ("udp", Protocol::Udp), ("tcp+udp", Protocol::Both)];
 const AFFINITIES: [(&str, Affinity); 2] =
     [("connection", Affinity::Connection), ("client", Affinity::Client)];
 const NO_BACKEND: [(&str, NoBackend); 2] = [("reject", NoBackend::Reject), ("drop", NoBackend::Drop)];
 const POOLS: [(&str, PoolName); 3] =
     [("blue", PoolName::Blue), ("green", PoolName::Green), ("canary", PoolName::Canary)];
-/// Every forwarding mode there is a word for; `None` for those that cannot be chosen yet.
-const MODES: [(&str, Option<ForwardMode>); 4] =
-    [("dnat", Some(ForwardMode::Dnat)), ("snat", None), ("dsr-l2", None), ("dsr-ipip", None)];
+const MODES: [(&str, ForwardMode); 4] = [
+    ("dnat", ForwardMode::Dnat),
+    ("snat", ForwardMode::Snat),
+    ("dsr-l2", ForwardMode::DsrL2),
+    ("dsr-ipip", ForwardMode::DsrIpip),
+];
 
 /// Shortest idle timeout: the data plane's clock must tell it from 0.
 const SHORTEST: Duration = Duration::from_millis(100);
@@ -67,7 +71,7 @@ pub(super) fn read(table: &mut Table<'_, '_, '_>) -> ServiceDraft {
         stable: table.required("stable", "stable = \"blue\"", stable),
         pools,
         pools_place,
-        mode: table.optional("mode", ForwardMode::default(), mode),
+        mode: table.optional("mode", ForwardMode::default(), keyword(&MODES)),
         affinity: table.optional("affinity", Affinity::default(), keyword(&AFFINITIES)),
         idle_timeout: table.optional(
             "idle_timeout",
@@ -99,12 +103,6 @@ fn read_health(table: &mut Table<'_, '_, '_>) -> At<HealthCheck> {
         fall: table.optional("fall", 3, integer(1..=MAX_IN_A_ROW)),
     };
     At { value, place: table.place().clone() }
-}
-
-fn mode(value: &DeValue<'_>) -> Parsed<ForwardMode> {
-    keyword(&MODES)(value)?.ok_or_else(|| {
-        format!("`{}` is not supported by this version: use dnat", value.as_str().unwrap_or_default())
-    })
 }
 
 fn stable(value: &DeValue<'_>) -> Parsed<PoolName> {
@@ -152,6 +150,8 @@ impl ServiceDraft {
             no_backend: self.no_backend,
             stable: self.stable?.value,
             health: self.health.map(|health| health.value),
+            routes: Vec::new(),
+            previews: Vec::new(),
         })
     }
 }

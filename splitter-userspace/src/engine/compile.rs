@@ -72,7 +72,7 @@ pub fn network(
 
 fn transport(service: &Service) -> Transport {
     match service.spec.protocol {
-        Protocol::Tcp => Transport::Tcp,
+        Protocol::Tcp | Protocol::Both => Transport::Tcp,
         Protocol::Udp => Transport::Udp,
     }
 }

@@ -111,7 +111,7 @@ mod tests {
     }
 
     fn hop(index: u32) -> NextHop {
-        let hop = Hop { ifindex: index, source: [1; 6], destination: [2; 6] };
+        let hop = Hop { ifindex: index, source: [1; 6], destination: [2; 6], mtu: 1500 };
         NextHop::Resolved { hop, interface: "eth0".into(), via: None }
     }
 

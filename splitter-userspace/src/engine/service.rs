@@ -182,10 +182,12 @@ impl Service {
     }
 
     /// How long a connection may be silent.
-    pub const fn idle_timeout(&self) -> Duration {
+    pub fn idle_timeout(&self) -> Duration {
         match self.spec.protocol {
             Protocol::Tcp => self.spec.idle_timeout,
             Protocol::Udp => self.spec.udp_idle_timeout,
+            // The longer one: a slot's state is one for both.
+            Protocol::Both => self.spec.idle_timeout.max(self.spec.udp_idle_timeout),
         }
     }
 

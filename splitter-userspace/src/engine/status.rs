@@ -21,7 +21,7 @@ use crate::{
         ApiError, BackendCounters, BackendStats, BackendStatus, InterfaceStatus, Measured, PoolStatus,
         ReasonCount, ServiceStats, ServiceStatus, Stats, Status, TableStatus,
     },
-    config::{ForwardMode, PoolName, Protocol},
+    config::{PoolName, Protocol},
     dataplane::{Attachment, Error},
     net::Snapshot,
 };
@@ -95,9 +95,7 @@ impl Engine {
             address: service.spec.address,
             port: service.spec.port,
             protocol: service.spec.protocol.to_string(),
-            mode: match service.spec.mode {
-                ForwardMode::Dnat => "dnat".into(),
-            },
+            mode: service.spec.mode.to_string(),
             stable: split.stable,
             generation: service.generation,
             slots: service.counts(),
@@ -188,7 +186,7 @@ impl Engine {
 fn begun(service: &Service, window: &Window, wanted: &dyn Fn(&Member) -> bool) -> u64 {
     let count = |member: &Member| {
         window.counts.get(&member.id).map_or(0, |counts| match service.spec.protocol {
-            Protocol::Tcp => counts.connections,
+            Protocol::Tcp | Protocol::Both => counts.connections,
             Protocol::Udp => counts.packets_in,
         })
     };

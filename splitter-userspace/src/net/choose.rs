@@ -59,7 +59,7 @@ impl<'a> Chooser<'a> {
     pub(super) fn hop(&self, key: NeighbourKey) -> Result<(Hop, &'a Link), String> {
         let (link, source) = self.exit(key.0)?;
         match self.facts.neighbours.get(&key).and_then(|neighbour| neighbour.mac) {
-            Some(destination) => Ok((Hop { ifindex: link.index, source, destination }, link)),
+            Some(destination) => Ok((Hop { ifindex: link.index, source, destination, mtu: link.mtu }, link)),
             None => {
                 Err(format!("{} does not answer on {}: is it up, and on that segment?", key.1, link.name))
             }

@@ -14,6 +14,8 @@ pub struct Hop {
     pub source: [u8; 6],
     /// The neighbour's address.
     pub destination: [u8; 6],
+    /// Largest IP packet that may leave that way, bytes.
+    pub mtu: u32,
 }
 
 /// Where packets for one address go next.
@@ -83,6 +85,8 @@ pub struct Interface {
 pub struct Snapshot {
     /// Next hop of each watched backend address.
     pub targets: HashMap<IpAddr, NextHop>,
+    /// This host's own address that the kernel would send from, by watched backend address.
+    pub sources: HashMap<IpAddr, IpAddr>,
     /// IPv4, then IPv6; each longest prefix first. No prefix twice.
     pub routes: Vec<Route>,
     /// Valid neighbours that an `OnLink` route leads to.
@@ -119,6 +123,13 @@ impl Snapshot {
             Some(RouteAction::Local) => Egress::Local,
             None => Egress::Kernel { why: format!("no route to {address}") },
         }
+    }
+
+    /// This host's own addresses.
+    pub fn locals(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        let whole = |prefix: &Prefix| prefix.length == if prefix.address.is_ipv4() { 32 } else { 128 };
+        let local = move |route: &&Route| route.action == RouteAction::Local && whole(&route.prefix);
+        self.routes.iter().filter(local).map(|route| route.prefix.address)
     }
 
     /// Whether `address` is one of this host's own.

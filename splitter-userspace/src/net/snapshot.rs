@@ -19,6 +19,7 @@ pub(super) fn build(facts: &Facts, interfaces: &[String], targets: &[IpAddr]) ->
     let (interfaces, mut problems) = our_interfaces(&facts.links, interfaces);
     problems.extend(rule_problems);
     Snapshot {
+        sources: HashMap::new(),
         targets: targets.iter().map(|target| (*target, target_hop(facts, &chooser, *target))).collect(),
         neighbours: on_link_neighbours(facts, &chooser, &routes),
         routes,

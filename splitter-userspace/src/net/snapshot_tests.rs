@@ -58,7 +58,7 @@ fn snapshot(routes: Vec<KernelRoute>) -> Snapshot {
 }
 
 fn hop(ifindex: u32) -> Egress {
-    Egress::Hop(Hop { ifindex, source: MAC, destination: PEER })
+    Egress::Hop(Hop { ifindex, source: MAC, destination: PEER, mtu: 1500 })
 }
 
 fn why(snapshot: &Snapshot, address: &str) -> String {

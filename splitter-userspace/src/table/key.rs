@@ -32,6 +32,7 @@ fn endpoint(service: &Service) -> Vec<u8> {
     bytes.push(match service.protocol {
         Protocol::Tcp => 6,
         Protocol::Udp => 17,
+        Protocol::Both => 0,
     });
     bytes
 }

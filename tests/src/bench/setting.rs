@@ -71,7 +71,7 @@ impl Setting {
 
 /// Every backend and every client is behind the interface that packets come in on.
 fn snapshot(services: &[Service]) -> Snapshot {
-    let hop = Hop { ifindex: INGRESS, source: [2; 6], destination: [4; 6] };
+    let hop = Hop { ifindex: INGRESS, source: [2; 6], destination: [4; 6], mtu: 1500 };
     let way = || NextHop::Resolved { hop, interface: "lo".into(), via: None };
     let addresses =
         services.iter().flat_map(|service| service.members.iter().map(|member| member.address.ip()));

@@ -61,6 +61,8 @@ struct HopText {
     interface: u32,
     source: String,
     destination: String,
+    /// Bytes; 1500 unless said.
+    mtu: Option<u32>,
 }
 
 impl Setting {
@@ -209,7 +211,8 @@ impl Network {
 
     fn hop(&self, name: &str) -> Result<Hop> {
         let hop = self.hops.get(name).with_context(|| format!("there is no hop {name}"))?;
-        Ok(Hop { ifindex: hop.interface, source: mac(&hop.source)?, destination: mac(&hop.destination)? })
+        let (source, destination) = (mac(&hop.source)?, mac(&hop.destination)?);
+        Ok(Hop { ifindex: hop.interface, source, destination, mtu: hop.mtu.unwrap_or(1500) })
     }
 }
 

@@ -91,7 +91,7 @@ impl ServicePlan {
     pub fn endpoint(&self, host: &Host) -> SocketAddr {
         let [ipv4, ipv6] = host.addresses();
         let port = match self.protocol {
-            Protocol::Tcp => HTTP_PORT,
+            Protocol::Tcp | Protocol::Both => HTTP_PORT,
             Protocol::Udp => UDP_PORT,
         };
         SocketAddr::new(if self.address.is_ipv4() { ipv4 } else { ipv6 }, port)
@@ -106,6 +106,7 @@ impl ServicePlan {
         match self.protocol {
             Protocol::Tcp => "tcp",
             Protocol::Udp => "udp",
+            Protocol::Both => "tcp+udp",
         }
     }
 }
