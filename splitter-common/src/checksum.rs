@@ -34,6 +34,18 @@ impl Delta {
         Self(fold(sum))
     }
 
+    /// The difference between words that add up to `old` and words that add up to `new`.
+    #[inline(always)]
+    pub const fn of_sums(old: u32, new: u32) -> Self {
+        Self(fold(!fold(old) as u32 + fold(new) as u32))
+    }
+
+    /// The difference that one word makes.
+    #[inline(always)]
+    pub const fn of_word(old: [u8; 2], new: [u8; 2]) -> Self {
+        Self::of_sums(u16::from_be_bytes(old) as u32, u16::from_be_bytes(new) as u32)
+    }
+
     /// Both differences, one after the other.
     #[inline(always)]
     pub const fn and(self, other: Self) -> Self {
@@ -75,6 +87,7 @@ fn words(bytes: &[u8]) -> impl Iterator<Item = u16> + '_ {
 }
 
 /// Folds the carries back in. Two rounds are enough for sums of fewer than 65,536 words.
+#[inline(always)]
 const fn fold(sum: u32) -> u16 {
     let sum = (sum & 0xffff) + (sum >> 16);
     ((sum & 0xffff) + (sum >> 16)) as u16

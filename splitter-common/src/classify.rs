@@ -24,7 +24,7 @@ pub enum Class {
 pub fn request(entry: Option<&Endpoint>, address: &Addr, port: Port, protocol: u8) -> Option<u32> {
     match entry?.target(address, port, protocol)? {
         Target::Service(number) => Some(number),
-        Target::Backend(_) | Target::Address(_) => None,
+        Target::Backend(_) | Target::Address(_) | Target::Local => None,
     }
 }
 
@@ -33,7 +33,7 @@ pub fn request(entry: Option<&Endpoint>, address: &Addr, port: Port, protocol: u
 pub fn reply(entry: Option<&Endpoint>, address: &Addr, port: Port, protocol: u8) -> Option<BackendId> {
     match entry?.target(address, port, protocol)? {
         Target::Backend(id) => Some(id),
-        Target::Service(_) | Target::Address(_) => None,
+        Target::Service(_) | Target::Address(_) | Target::Local => None,
     }
 }
 
@@ -42,20 +42,29 @@ pub fn reply(entry: Option<&Endpoint>, address: &Addr, port: Port, protocol: u8)
 pub fn service_address(entry: Option<&Endpoint>, address: &Addr) -> Option<u32> {
     match entry?.target(address, [0; 2], 0)? {
         Target::Address(number) => Some(number),
-        Target::Service(_) | Target::Backend(_) => None,
+        Target::Service(_) | Target::Backend(_) | Target::Local => None,
     }
+}
+
+/// Whether an address is that of a service, or of this host.
+#[inline(always)]
+pub fn own(entry: Option<&Endpoint>, address: &Addr) -> bool {
+    let target = entry.and_then(|entry| entry.target(address, [0; 2], 0));
+    matches!(target, Some(Target::Address(_) | Target::Local))
 }
 
 /// Position of the first route that covers `address`: the table is sorted by falling prefix length.
 ///
-/// A call of its own: the loop need not stand in the program once for each family.
+/// A call of its own: the loop need not stand in the program once for each family. What it returns is read from the table,
+/// not counted: of a counted position the verifier goes through all that follows once for every value ("BPF program is
+/// too large").
 #[inline(never)]
 fn position(table: &RouteTable, address: &Addr) -> u32 {
     let mut position = 0;
     while position < table.count && position < ROUTES_PER_FAMILY as u32 {
         let Some(route) = table.routes.get(position as usize) else { break };
         if address.within(&route.network, &route.mask) {
-            return position;
+            return route.position;
         }
         position += 1;
     }
@@ -83,6 +92,11 @@ mod tests {
         assert_eq!(reply(Some(&backend), &address, [0, 80], 6), Some(BackendId::new(9)));
         assert_eq!(reply(Some(&service), &address, [0, 80], 6), None);
         assert_eq!(service_address(Some(&Endpoint::address(address, 4)), &address), Some(4));
+        assert!(
+            own(Some(&Endpoint::address(address, 4)), &address)
+                && own(Some(&Endpoint::local(address)), &address)
+        );
+        assert!(!own(Some(&service), &address) && !own(None, &address));
     }
 
     #[test]
@@ -90,8 +104,10 @@ mod tests {
         let mut table = RouteTable::EMPTY;
         let mask = |bytes| Addr::from_v4(bytes);
         table.routes[0] =
-            Route::new(mask([10, 1, 0, 0]), mask([255, 255, 0, 0]), Route::ON_LINK, Hop::UNRESOLVED);
-        table.routes[1] = Route::new(mask([0; 4]), mask([0; 4]), Route::VIA, Hop::UNRESOLVED);
+            Route::new(mask([10, 1, 0, 0]), mask([255, 255, 0, 0]), Route::ON_LINK, Hop::UNRESOLVED, 1500);
+        let default = Route::new(mask([0; 4]), mask([0; 4]), Route::VIA, Hop::UNRESOLVED, 1500);
+        table.routes[1] = default;
+        table.routes[1].position = 1;
         let action =
             |table: &RouteTable, bytes| route(table, &Addr::from_v4(bytes)).map(|route| route.action);
         assert_eq!(action(&table, [10, 1, 2, 3]), None, "none in use");

@@ -12,26 +12,30 @@
 //! - [`hash`]: the keyed connection hash and the perfect-hash directory's position
 //! - [`abi`]: every key and value in a kernel map, their sizes and the version
 //! - [`reason`]: why a service's packet was passed or dropped
-//! - [`reset`]: the answer to a segment that no backend can take
+//! - [`reset`], [`complaint`], [`icmp`]: answers to packets that no backend can take, echoes, errors translated
+//! - [`mod@release`]: how the daemon asks for a port back
 //! - [`mod@bench`]: what the benchmark's halves share
 //! - [`pipeline`]: the stages put together, generic over packet and tables
 
 #![no_std]
 #![deny(unsafe_code)]
 
-#[cfg(test)]
+#[cfg(any(test, feature = "user"))]
 extern crate std;
 
 pub mod abi;
 pub mod bench;
 pub mod checksum;
 pub mod classify;
+pub mod complaint;
 pub mod hash;
+pub mod icmp;
 pub mod net;
 pub mod packet;
 pub mod parse;
 pub mod pipeline;
 pub mod reason;
+pub mod release;
 pub mod reset;
 pub mod rewrite;
 pub mod select;

@@ -16,9 +16,10 @@ pub type Mac = [u8; 6];
 /// An IPv4 or IPv6 address: 16 bytes in network order, IPv4 as `::ffff:a.b.c.d` (RFC 4291, 2.5.5.2).
 ///
 /// Kept as four words of four bytes each, as they lie in memory: the BPF target handles words, and byte arrays
-/// would be taken apart byte by byte.
+/// would be taken apart byte by byte. Aligned as words of eight bytes, which the compiler makes of them: on the stack the
+/// verifier wants each aligned ("misaligned stack access").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-#[repr(transparent)]
+#[repr(C, align(8))]
 pub struct Addr([u32; 4]);
 
 const MAPPED: u32 = u32::from_ne_bytes([0, 0, 0xff, 0xff]);
@@ -81,6 +82,20 @@ impl Addr {
     pub const fn is(&self, other: &Self) -> bool {
         let ([a, b, c, d], [e, f, g, h]) = (self.0, other.0);
         d == h && c == g && b == f && a == e
+    }
+
+    /// Whether the first 80 bits are zero: `::`, `::1` and the forms that hold an IPv4 address.
+    #[inline(always)]
+    pub const fn small(&self) -> bool {
+        let [a, b, c, _] = self.0;
+        a == 0 && b == 0 && (c == 0 || c == MAPPED)
+    }
+
+    /// Whether it is an IPv4 address.
+    #[inline(always)]
+    pub const fn is_v4(&self) -> bool {
+        let [a, b, c, _] = self.0;
+        a == 0 && b == 0 && c == MAPPED
     }
 
     /// The sum of its eight 16-bit words, for a pseudo-header's checksum.

@@ -13,6 +13,50 @@ pub trait Packet {
 
     /// Overwrites `N` bytes of the frame.
     fn store<const N: usize>(&mut self, at: usize, bytes: [u8; N]) -> Option<()>;
+
+    /// The same position, of which the kernel's verifier then knows nothing: ways through a program that differ in a
+    /// position alone become one to it.
+    #[inline(always)]
+    fn forget(&self, position: usize) -> usize {
+        position
+    }
+}
+
+/// A frame whose ends can be moved. Everything that was known of positions is void afterwards.
+pub trait Resize: Packet {
+    /// Makes room for `bytes` more in front of the frame; their content is anything.
+    fn grow_front(&mut self, bytes: usize) -> Option<()>;
+
+    /// Cuts the end off, so that `length` bytes remain.
+    fn truncate(&mut self, length: usize) -> Option<()>;
+}
+
+#[cfg(any(test, feature = "user"))]
+impl Packet for std::vec::Vec<u8> {
+    fn length(&self) -> usize {
+        self.len()
+    }
+
+    fn load<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
+        self.as_slice().load(at)
+    }
+
+    fn store<const N: usize>(&mut self, at: usize, bytes: [u8; N]) -> Option<()> {
+        self.as_mut_slice().store(at, bytes)
+    }
+}
+
+#[cfg(any(test, feature = "user"))]
+impl Resize for std::vec::Vec<u8> {
+    fn grow_front(&mut self, bytes: usize) -> Option<()> {
+        self.splice(..0, std::iter::repeat_n(0, bytes));
+        Some(())
+    }
+
+    fn truncate(&mut self, length: usize) -> Option<()> {
+        Self::truncate(self, length);
+        Some(())
+    }
 }
 
 impl Packet for [u8] {

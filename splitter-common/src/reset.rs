@@ -5,92 +5,50 @@
 
 use core::mem::offset_of;
 
-use network_types::{
-    eth::EthHdr,
-    ip::{IpProto, Ipv4Hdr, Ipv6Hdr},
-    tcp::TcpHdr,
-};
+use network_types::{ip::IpProto, tcp::TcpHdr};
 
 use crate::{
     checksum,
-    net::Addr,
     packet::Packet,
-    parse::{Family, Headers, V4, V6},
+    parse::Headers,
+    rewrite::{NewHeader, Rewrite},
 };
 
-const NETWORK: usize = EthHdr::LEN;
-const TTL: u8 = 64;
 const TCP: u8 = IpProto::Tcp as u8;
 /// Data offset of 5 words, RST.
 const RST: u16 = 0x5004;
 /// Data offset of 5 words, RST and ACK.
 const RST_ACK: u16 = 0x5014;
 
-/// What a reset's network header needs of its family.
-pub trait ResetHeader: Family {
-    /// Writes addresses, lengths, TTL and the header's checksum around a bare TCP header.
-    fn write<P: Packet + ?Sized>(packet: &mut P, source: &Addr, destination: &Addr) -> Option<()>;
-}
-
-impl ResetHeader for V4 {
-    #[inline(always)]
-    fn write<P: Packet + ?Sized>(packet: &mut P, source: &Addr, destination: &Addr) -> Option<()> {
-        let length = (Ipv4Hdr::LEN + TcpHdr::LEN) as u16;
-        let fixed = 0x4500 + u32::from(length) + 0x4000 + u32::from(u16::from_be_bytes([TTL, TCP]));
-        // The mapped form's 0xffff, once in each address, is 0 in one's complement.
-        let [c0, c1] = checksum::of_sum(fixed + source.sum() + destination.sum());
-        let [l0, l1] = length.to_be_bytes();
-        packet.store(Self::DESTINATION, destination.v4())?;
-        packet.store(NETWORK, [0x45, 0, l0, l1])?;
-        packet.store(NETWORK + offset_of!(Ipv4Hdr, id), [0, 0, 0x40, 0])?;
-        packet.store(Self::TTL, [TTL, TCP, c0, c1])?;
-        packet.store(Self::SOURCE, source.v4())
-    }
-}
-
-impl ResetHeader for V6 {
-    #[inline(always)]
-    fn write<P: Packet + ?Sized>(packet: &mut P, source: &Addr, destination: &Addr) -> Option<()> {
-        let [l0, l1] = (TcpHdr::LEN as u16).to_be_bytes();
-        packet.store(NETWORK + offset_of!(Ipv6Hdr, payload_len), [l0, l1, TCP, TTL])?;
-        for index in 0..4 {
-            packet.store(Self::SOURCE + 4 * index, source.word(index))?;
-            packet.store(Self::DESTINATION + 4 * index, destination.word(index))?;
-        }
-        Some(())
-    }
-}
-
 /// Turns the segment in `packet` into the reset that answers it; it goes back to where it came from.
 ///
-/// A call of its own: the steady state should not pay for registers it does not use.
+/// A call of its own: the paths that call it should not pay for registers they do not use.
 #[inline(never)]
-pub fn answer<F: ResetHeader, P: Packet + ?Sized>(
-    packet: &mut P,
-    headers: &Headers<F::Address>,
-) -> Option<()> {
-    let sequence = u32::from_be_bytes(packet.load::<4>(F::TRANSPORT + offset_of!(TcpHdr, seq))?);
-    let acknowledged = u32::from_be_bytes(packet.load::<4>(F::TRANSPORT + offset_of!(TcpHdr, ack_seq))?);
-    let [offset, flags] = packet.load::<2>(F::TRANSPORT + OFFSET_AND_FLAGS)?;
+pub fn answer<F: Rewrite, P: Packet + ?Sized>(packet: &mut P, headers: &Headers<F::Address>) -> Option<()> {
+    let (network, at) = (&headers.network, headers.network.payload_at);
+    let sequence = u32::from_be_bytes(packet.load::<4>(at + offset_of!(TcpHdr, seq))?);
+    let acknowledged = u32::from_be_bytes(packet.load::<4>(at + offset_of!(TcpHdr, ack_seq))?);
+    let [offset, flags] = packet.load::<2>(at + OFFSET_AND_FLAGS)?;
     let (sequence, acknowledged, word) = if flags & 0x10 != 0 {
         (acknowledged, 0, RST)
     } else {
-        (0, sequence.wrapping_add(occupied(headers.network.payload, offset, flags)), RST_ACK)
+        (0, sequence.wrapping_add(occupied(network.payload(), offset, flags)), RST_ACK)
     };
-    let (client, service) = (F::addr(&headers.network.source), F::addr(&headers.network.destination));
+    let (sender, receiver) = (F::addr(&network.source), F::addr(&network.destination));
     turn_around(packet)?;
-    F::write(packet, &service, &client)?;
+    F::write_header(packet, network.at, &NewHeader::answer(&receiver, &sender, TCP, TcpHdr::LEN))?;
     let ports = [headers.destination_port, headers.source_port];
-    let pseudo = client.sum() + service.sum() + u32::from(TCP) + TcpHdr::LEN as u32;
-    segment::<F, P>(packet, ports, [sequence, acknowledged], word, pseudo)
+    let pseudo = sender.sum() + receiver.sum() + u32::from(TCP) + TcpHdr::LEN as u32;
+    segment(packet, network.at + F::LEN, ports, [sequence, acknowledged], word, pseudo)
 }
 
 const OFFSET_AND_FLAGS: usize = offset_of!(TcpHdr, ack_seq) + 4;
 
-/// Writes the TCP header; `pseudo` is the sum of the pseudo-header's words.
+/// Writes the TCP header at `at`; `pseudo` is the sum of the pseudo-header's words.
 #[inline(always)]
-fn segment<F: Family, P: Packet + ?Sized>(
+fn segment<P: Packet + ?Sized>(
     packet: &mut P,
+    at: usize,
     [source, destination]: [[u8; 2]; 2],
     [sequence, acknowledged]: [u32; 2],
     word: u16,
@@ -99,17 +57,17 @@ fn segment<F: Family, P: Packet + ?Sized>(
     let ports = u32::from(u16::from_be_bytes(source)) + u32::from(u16::from_be_bytes(destination));
     let sum = pseudo + ports + halves(sequence) + halves(acknowledged) + u32::from(word);
     let ([c0, c1], [w0, w1]) = (checksum::of_sum(sum), word.to_be_bytes());
-    packet.store(F::TRANSPORT + offset_of!(TcpHdr, check), [c0, c1, 0, 0])?;
-    packet.store(F::TRANSPORT, source)?;
-    packet.store(F::TRANSPORT + offset_of!(TcpHdr, dest), destination)?;
-    packet.store(F::TRANSPORT + offset_of!(TcpHdr, seq), sequence.to_be_bytes())?;
-    packet.store(F::TRANSPORT + offset_of!(TcpHdr, ack_seq), acknowledged.to_be_bytes())?;
-    packet.store(F::TRANSPORT + OFFSET_AND_FLAGS, [w0, w1, 0, 0])
+    packet.store(at + offset_of!(TcpHdr, check), [c0, c1, 0, 0])?;
+    packet.store(at, source)?;
+    packet.store(at + offset_of!(TcpHdr, dest), destination)?;
+    packet.store(at + offset_of!(TcpHdr, seq), sequence.to_be_bytes())?;
+    packet.store(at + offset_of!(TcpHdr, ack_seq), acknowledged.to_be_bytes())?;
+    packet.store(at + OFFSET_AND_FLAGS, [w0, w1, 0, 0])
 }
 
 /// Exchanges the Ethernet addresses.
 #[inline(always)]
-fn turn_around<P: Packet + ?Sized>(packet: &mut P) -> Option<()> {
+pub fn turn_around<P: Packet + ?Sized>(packet: &mut P) -> Option<()> {
     let destination = packet.load::<6>(0)?;
     let source = packet.load::<6>(6)?;
     packet.store(0, source)?;
@@ -135,10 +93,10 @@ mod tests {
     use etherparse::{PacketBuilder, SlicedPacket, TransportSlice};
 
     use super::*;
-    use crate::parse::headers;
+    use crate::parse::{V4, V6, bare};
 
-    fn answered<F: ResetHeader>(mut frame: Vec<u8>) -> Vec<u8> {
-        let parsed = headers::<F, _>(&frame[..]).ok().unwrap();
+    fn answered<F: Rewrite>(mut frame: Vec<u8>) -> Vec<u8> {
+        let parsed = bare::<F, _>(&frame[..]).unwrap();
         answer::<F, _>(&mut frame[..], &parsed).unwrap();
         frame
     }

@@ -21,29 +21,23 @@ pub struct Clock {
     pub idle_timeout_ns: u64,
 }
 
-/// Places a client's packet of a slot that is not CLEAN. `alive` tells whether a backend is.
+/// Places a client's packet of a slot that is not CLEAN.
 #[inline(always)]
-pub fn place(
-    slot: Slot,
-    flags: TcpFlags,
-    [flow, embryonic]: [Option<Flow>; 2],
-    clock: Clock,
-    alive: impl Fn(BackendId) -> bool,
-) -> Placement {
-    let entry = |flow: Flow| entry(flow, clock, &alive);
-    slot::place(slot, flags.opens(), flow.map(entry), embryonic.map(entry))
+pub fn place(slot: Slot, flags: TcpFlags, flow: Entry, embryonic: Entry) -> Placement {
+    slot::place(slot, flags.opens(), flow, embryonic)
 }
 
 /// What the tables must learn from a backend's packet of a slot that is not CLEAN.
 #[inline(always)]
-pub fn answer(slot: Slot, backend: BackendId, flags: TcpFlags, flow: Option<Flow>) -> Answer {
-    slot::answer(slot, backend, flags, flow.map(|flow| Entry { backend: flow.backend, live: true }))
+pub fn answer(slot: Slot, backend: BackendId, flags: TcpFlags, flow: Entry) -> Answer {
+    slot::answer(slot, backend, flags, flow)
 }
 
+/// What a recorded flow says now. `alive` tells whether a backend is.
 #[inline(always)]
-fn entry(flow: Flow, clock: Clock, alive: impl Fn(BackendId) -> bool) -> Entry {
+pub fn entry(flow: Flow, clock: Clock, alive: impl Fn(BackendId) -> bool) -> Entry {
     let live = flow.fresh(clock.now_ns, clock.idle_timeout_ns) && alive(flow.backend);
-    Entry { backend: flow.backend, live }
+    Entry::new(flow.backend, live)
 }
 
 #[cfg(test)]
@@ -58,7 +52,7 @@ mod tests {
         let syn = TcpFlags::from_byte(0x02);
         let at = |now_ns, alive: bool| {
             let clock = Clock { now_ns, idle_timeout_ns: 10 };
-            place(slot, syn, [Some(Flow::new(a, 0)), None], clock, |_| alive)
+            place(slot, syn, entry(Flow::new(a, 0), clock, |_| alive), Entry::NONE)
         };
         assert_eq!(at(10, true), Placement { backend: a, note: Note::RenewFlow });
         assert_eq!(at(11, true), Placement { backend: b, note: Note::Forget });

@@ -3,22 +3,28 @@
 //! Sizes given here are least sizes: the loader sets those of the configuration before the maps are made.
 //! Element types, names and meanings: `splitter_common::abi`.
 
-use core::ptr::{addr_of, addr_of_mut, read_volatile};
+use core::{
+    arch::asm,
+    ptr::{NonNull, addr_of, addr_of_mut, read_volatile},
+};
 
 use aya_ebpf::{
-    btf_maps::{Array, DevMapHash, LruHashMap, PerCpuArray},
-    helpers::bpf_ktime_get_ns,
+    btf_maps::{Array, DevMapHash, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, lpm_trie::Key},
+    helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns},
     macros::btf_map,
 };
 use splitter_common::{
     abi::{
         Backend, BackendCounters, Control, DISPLACEMENTS_PER_PAGE, Displacements, ENTRIES_PER_PAGE, Endpoint,
-        Endpoints, Flow, FlowKey, Neighbour, Neighbours, ReasonCounters, RouteTable, ServiceTable,
-        TableCounters, sided,
+        Endpoints, Flow, FlowKey, Fragment, FragmentKey, Neighbour, Neighbours, Ports, ReasonCounters,
+        RouteTable, RuleKey, ServiceTable, TableCounters, Translation, sided,
     },
+    net::Addr,
+    parse::{Family, V6},
+    pipeline::{Room, Stage},
     reason::Reason,
     slot::BackendId,
-    tables::{Exceptions, FlowRef, Live, Sender, TableEvent, Tables},
+    tables::{Allowance, Exceptions, FlowRef, Live, Sender, TableEvent, Tables, TranslationRef},
 };
 
 #[btf_map]
@@ -42,6 +48,26 @@ static FLOWS: LruHashMap<FlowKey, Flow, 1024> = LruHashMap::new();
 #[btf_map]
 static EMBRYONIC: LruHashMap<FlowKey, Flow, 1024> = LruHashMap::new();
 #[btf_map]
+static PREVIEWS: LruHashMap<FlowKey, Flow, 1> = LruHashMap::new();
+#[btf_map]
+static FRAGMENTS: LruHashMap<FragmentKey, Fragment, 1024> = LruHashMap::new();
+#[btf_map]
+static RULES: LpmTrie<RuleKey, u32, 1> = LpmTrie::new();
+#[btf_map]
+static SNAT_CLIENTS: HashMap<FlowKey, u32, 1> = HashMap::new();
+#[btf_map]
+static SNAT_PORTS: Array<Translation, 1> = Array::new();
+#[btf_map]
+static SNAT_FREE: Array<Ports, 1> = Array::new();
+/// A packet's room: the stack is small.
+#[btf_map]
+static ROOM: PerCpuArray<[u64; Room::<V6>::BYTES / 8], 1> = PerCpuArray::new();
+#[btf_map]
+static ALLOWANCE: PerCpuArray<Allowance, 1> = PerCpuArray::new();
+/// The programs that frames are handed on to.
+#[btf_map]
+pub static STAGES: ProgramArray<{ Stage::PROGRAMS }> = ProgramArray::new();
+#[btf_map]
 static BACKEND_COUNTERS: PerCpuArray<BackendCounters, 1> = PerCpuArray::new();
 #[btf_map]
 static REASON_COUNTERS: PerCpuArray<ReasonCounters, 1> = PerCpuArray::new();
@@ -51,35 +77,128 @@ static TABLE_COUNTERS: PerCpuArray<TableCounters, 1> = PerCpuArray::new();
 #[btf_map]
 pub static DEVICES: DevMapHash<64> = DevMapHash::new();
 
-/// The kernel's maps.
-pub struct Kernel;
+/// The kernel's maps. `FULL`: with what kernels older than `xdp.frags` lack (atomic operations that tell the old value,
+/// Linux 5.12, which `snat` needs); the daemon refuses there what needs it.
+pub struct Kernel<const FULL: bool>;
 
-/// An entry of an LRU map, shared with other CPUs.
-pub struct KernelFlow(*mut Flow);
+/// An entry of an LRU map, shared with other CPUs. Never null, so that there is no `Option` of it but one word.
+pub struct KernelFlow(NonNull<Flow>);
 
 impl FlowRef for KernelFlow {
     #[inline(always)]
     fn read(&self) -> Flow {
         // SAFETY: a live element of a preallocated map; its memory stays mapped even if it is evicted meanwhile.
-        unsafe { read_volatile(self.0) }
+        unsafe { read_volatile(self.0.as_ptr()) }
     }
 
     #[inline(always)]
     fn touch(&self, now_ns: u64, sender: Sender, fin: bool, rst: bool) {
         // SAFETY: as in `read`; each field is written whole, by plain stores, and the last writer may win.
         unsafe {
-            addr_of_mut!((*self.0).seen_ns).write_volatile(now_ns);
+            addr_of_mut!((*self.0.as_ptr()).seen_ns).write_volatile(now_ns);
             if fin {
                 match sender {
-                    Sender::Client => addr_of_mut!((*self.0).client_fin).write_volatile(1),
-                    Sender::Backend => addr_of_mut!((*self.0).backend_fin).write_volatile(1),
+                    Sender::Client => addr_of_mut!((*self.0.as_ptr()).client_fin).write_volatile(1),
+                    Sender::Backend => addr_of_mut!((*self.0.as_ptr()).backend_fin).write_volatile(1),
                 }
             }
             if rst {
-                addr_of_mut!((*self.0).reset).write_volatile(1);
+                addr_of_mut!((*self.0.as_ptr()).reset).write_volatile(1);
             }
         }
     }
+}
+
+/// An entry of the array of ports, shared with other CPUs.
+pub struct KernelTranslation(*mut Translation);
+
+impl TranslationRef for KernelTranslation {
+    #[inline(always)]
+    fn key(&self) -> FlowKey {
+        // SAFETY: an element of an array lives as long as the map.
+        unsafe { read_volatile(addr_of!((*self.0).key)) }
+    }
+
+    #[inline(always)]
+    fn state(&self) -> u64 {
+        // SAFETY: as in `key`.
+        unsafe { read_volatile(addr_of!((*self.0).state)) }
+    }
+
+    #[inline(always)]
+    fn backend(&self) -> BackendId {
+        // SAFETY: as in `key`.
+        unsafe { read_volatile(addr_of!((*self.0).backend)) }
+    }
+
+    #[inline(always)]
+    fn cpu(&self) -> u16 {
+        // SAFETY: as in `key`.
+        unsafe { read_volatile(addr_of!((*self.0).cpu)) }
+    }
+
+    #[inline(always)]
+    fn seen_ns(&self) -> u64 {
+        // SAFETY: as in `key`.
+        unsafe { read_volatile(addr_of!((*self.0).seen_ns)) }
+    }
+
+    #[inline(always)]
+    fn closed_ns(&self) -> u64 {
+        // SAFETY: as in `key`.
+        unsafe { read_volatile(addr_of!((*self.0).closed_ns)) }
+    }
+
+    #[inline(always)]
+    fn begin(&self, key: &FlowKey, backend: BackendId, state: u64, now_ns: u64) {
+        // SAFETY: as in `key`; the port is this CPU's alone until a packet of the new connection has left.
+        unsafe {
+            addr_of_mut!((*self.0).key).write_volatile(*key);
+            addr_of_mut!((*self.0).backend).write_volatile(backend);
+            addr_of_mut!((*self.0).seen_ns).write_volatile(now_ns);
+            addr_of_mut!((*self.0).since_ns).write_volatile(now_ns);
+            addr_of_mut!((*self.0).state).write_volatile(state);
+        }
+    }
+
+    #[inline(always)]
+    fn touch(&self, now_ns: u64) {
+        // SAFETY: as in `key`; written whole, and the last writer may win.
+        unsafe { addr_of_mut!((*self.0).seen_ns).write_volatile(now_ns) };
+    }
+
+    #[inline(always)]
+    fn rest(&self, now_ns: u64) {
+        // SAFETY: as in `touch`.
+        unsafe { addr_of_mut!((*self.0).closed_ns).write_volatile(now_ns) };
+    }
+
+    #[inline(always)]
+    fn mark(&self, bits: u64) -> u64 {
+        let mut old = bits;
+        // SAFETY: as in `key`; the word is aligned. (The BPF target has atomics, `core` does not offer them there; Linux
+        // 5.12.)
+        unsafe {
+            let state = addr_of_mut!((*self.0).state);
+            asm!("{0} = atomic_fetch_or((u64 *)({1} + 0), {0})", inout(reg) old, in(reg) state);
+        }
+        old
+    }
+}
+
+/// The trie's key, where the verifier wants to see it on the stack: aligned.
+#[repr(C, align(8))]
+struct AlignedKey {
+    length: u32,
+    key: RuleKey,
+}
+
+/// This CPU's room for a packet.
+#[inline(always)]
+pub fn room<F: Family>() -> Option<&'static mut Room<F>> {
+    // SAFETY: large enough and aligned for either family's, any bytes will do for it, and it is this CPU's alone: XDP
+    // programs of one CPU run one at a time.
+    ROOM.get_ptr_mut(0).map(|room| unsafe { &mut *room.cast::<Room<F>>() })
 }
 
 /// Adds to a counter of this CPU.
@@ -106,12 +225,17 @@ macro_rules! exceptions {
                 let $map = &EMBRYONIC;
                 $call
             }
+            Exceptions::Previews => {
+                let $map = &PREVIEWS;
+                $call
+            }
         }
     };
 }
 
-impl Tables for Kernel {
+impl<const FULL: bool> Tables for Kernel<FULL> {
     type Flow = KernelFlow;
+    type Translation = KernelTranslation;
 
     #[inline(always)]
     fn live(&self) -> Option<Live<'_>> {
@@ -161,8 +285,15 @@ impl Tables for Kernel {
     }
 
     #[inline(always)]
+    fn rule(&self, side: u32, service: u32, client: &Addr) -> Option<u32> {
+        let key = AlignedKey { length: RuleKey::WHOLE, key: RuleKey::new(side, service, client) };
+        // SAFETY: the same bytes in the same order; the map's own key type is packed.
+        RULES.get(unsafe { &*addr_of!(key).cast::<Key<RuleKey>>() }).copied()
+    }
+
+    #[inline(always)]
     fn flow(&self, table: Exceptions, key: &FlowKey) -> Option<KernelFlow> {
-        exceptions!(table, map => map.get_ptr_mut(key)).map(KernelFlow)
+        exceptions!(table, map => map.get_ptr_mut(key)).and_then(NonNull::new).map(KernelFlow)
     }
 
     #[inline(always)]
@@ -173,6 +304,87 @@ impl Tables for Kernel {
     #[inline(always)]
     fn forget(&self, table: Exceptions, key: &FlowKey) -> bool {
         exceptions!(table, map => map.remove(key)).is_ok()
+    }
+
+    #[inline(always)]
+    fn allowed(&self, now_ns: u64) -> bool {
+        own(ALLOWANCE.get_ptr_mut(0)).is_some_and(|allowance| allowance.take(now_ns))
+    }
+
+    #[inline(always)]
+    fn fragment(&self, key: &FragmentKey) -> Option<Fragment> {
+        // SAFETY: as for `KernelFlow`.
+        FRAGMENTS.get_ptr_mut(key).map(|entry| unsafe { read_volatile(entry) })
+    }
+
+    #[inline(always)]
+    fn remember(&self, key: &FragmentKey, fragment: &Fragment) {
+        // Refused: the later ones are dropped and counted.
+        let _ = FRAGMENTS.insert(key, fragment, 0);
+    }
+
+    #[inline(always)]
+    fn port_of(&self, key: &FlowKey) -> Option<u16> {
+        // SAFETY: as for `KernelFlow`.
+        SNAT_CLIENTS.get_ptr_mut(key).map(|port| unsafe { read_volatile(port) } as u16)
+    }
+
+    #[inline(always)]
+    fn set_port_of(&self, key: &FlowKey, port: u16) -> bool {
+        SNAT_CLIENTS.insert(key, &port.into(), 0).is_ok()
+    }
+
+    #[inline(always)]
+    fn forget_port_of(&self, key: &FlowKey) {
+        let _ = SNAT_CLIENTS.remove(key);
+    }
+
+    #[inline(always)]
+    fn translation(&self, port: u16) -> Option<KernelTranslation> {
+        if !FULL {
+            return None;
+        }
+        SNAT_PORTS.get_ptr_mut(port.into()).map(KernelTranslation)
+    }
+
+    #[inline(always)]
+    fn take_port(&self, now_ns: u64) -> Option<u16> {
+        // SAFETY: no arguments, no side effects.
+        let queue = SNAT_FREE.get_ptr_mut(unsafe { bpf_get_smp_processor_id() })?;
+        // SAFETY: an element of an array lives as long as the map; the head is this CPU's, the tail is read whole.
+        let (head, tail) = unsafe { ((*queue).head, read_volatile(addr_of!((*queue).tail))) };
+        if head == tail {
+            return None;
+        }
+        // SAFETY: as above; the position is inside.
+        let place = unsafe { addr_of_mut!((*queue).ports[head as usize & 0xffff]) };
+        // SAFETY: as above. 0: the CPU that gives it has counted the tail on, and not written yet.
+        let port = unsafe { read_volatile(place) };
+        if port == 0 {
+            return None;
+        }
+        let entry = self.translation(port)?;
+        if !Translation::rested(entry.state(), now_ns.saturating_sub(entry.closed_ns())) {
+            return None;
+        }
+        // SAFETY: as above.
+        unsafe {
+            place.write_volatile(0);
+            addr_of_mut!((*queue).head).write_volatile(head.wrapping_add(1));
+        }
+        Some(port)
+    }
+
+    #[inline(always)]
+    fn give_port(&self, cpu: u16, port: u16) {
+        let Some(queue) = SNAT_FREE.get_ptr_mut(cpu.into()) else { return };
+        // SAFETY: as in `take_port`; each giver gets a position of its own, and there are as many as ports.
+        unsafe {
+            let mut tail = 1_u64;
+            let counted = addr_of_mut!((*queue).tail);
+            asm!("{0} = atomic_fetch_add((u64 *)({1} + 0), {0})", inout(reg) tail, in(reg) counted);
+            addr_of_mut!((*queue).ports[tail as usize & 0xffff]).write_volatile(port);
+        }
     }
 
     #[inline(always)]

@@ -76,7 +76,7 @@ async fn run(config: Config) -> Result<()> {
     let listener = api::socket::bind(&config.daemon.socket)?;
     let _file = SocketFile::of(&config.daemon.socket)?;
     let mut network = Network::watch(&config)?;
-    let mut data_plane = DataPlane::load(&Sizes::from(&config.daemon))?;
+    let mut data_plane = DataPlane::load(&Sizes::from(&config))?;
     if log::log_enabled!(log::Level::Debug) {
         data_plane.follow_log();
     }

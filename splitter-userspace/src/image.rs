@@ -14,7 +14,7 @@ use splitter_common::{
     hash::Spot,
 };
 
-use crate::directory;
+use crate::{config::Prefix, directory};
 
 /// The content of one side.
 #[derive(Clone)]
@@ -29,7 +29,12 @@ pub struct Image {
     pub neighbours: Arc<Pages<Neighbour>>,
     /// IPv4 and IPv6 routes.
     pub routes: Arc<[RouteTable; 2]>,
+    /// Number of the table for clients of a service with a prefix.
+    pub rules: Arc<Rules>,
 }
+
+/// Number of the table by service and clients' prefix.
+pub type Rules = BTreeMap<(u32, Prefix), u32>;
 
 /// A perfect-hash directory, cut into pages as the maps have them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +62,8 @@ pub enum Operation {
     Neighbours(u32, Box<abi::Neighbours>),
     /// Routes of a family: 0 IPv4, 1 IPv6.
     Routes(u32, Box<RouteTable>),
+    /// The table for clients of a service with a prefix; `None`: no longer one of their own.
+    Rule(u32, Prefix, Option<u32>),
 }
 
 impl Image {
@@ -68,6 +75,7 @@ impl Image {
             endpoints: Arc::new(Pages::empty()),
             neighbours: Arc::new(Pages::empty()),
             routes: Arc::new([RouteTable::EMPTY; 2]),
+            rules: Arc::default(),
         }
     }
 
@@ -190,7 +198,18 @@ pub fn diff(old: &Image, new: &Image) -> Vec<Operation> {
             (0..).zip(new.routes.iter()).map(|(family, table)| Operation::Routes(family, Box::new(*table))),
         );
     }
+    if !Arc::ptr_eq(&old.rules, &new.rules) {
+        rules(&old.rules, &new.rules, &mut operations);
+    }
     operations
+}
+
+/// Rules that are gone first: there is room for the new ones then.
+fn rules(old: &Rules, new: &Rules, into: &mut Vec<Operation>) {
+    let gone = old.keys().filter(|key| !new.contains_key(key));
+    into.extend(gone.map(|(service, prefix)| Operation::Rule(*service, *prefix, None)));
+    let changed = new.iter().filter(|(key, number)| old.get(key) != Some(*number));
+    into.extend(changed.map(|((service, prefix), number)| Operation::Rule(*service, *prefix, Some(*number))));
 }
 
 /// Pages that differ. Pages beyond the old ones' end hold what some older directory left, so they are written.

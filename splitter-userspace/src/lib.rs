@@ -10,6 +10,8 @@ pub mod engine;
 pub mod grace;
 pub mod health;
 pub mod image;
+pub mod mirror;
 pub mod net;
+mod probe;
 pub mod release;
 pub mod table;

@@ -14,3 +14,4 @@ pub mod golden;
 pub mod harness;
 pub mod lab;
 pub mod translated;
+pub mod verify;

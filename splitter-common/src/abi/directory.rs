@@ -39,12 +39,15 @@ pub enum Target {
     Backend(BackendId),
     /// The address of one or more services, for all traffic that no service takes; the first one's number.
     Address(u32),
+    /// An address of this host that no service has.
+    Local,
 }
 
 impl Endpoint {
     const SERVICE: u8 = 1;
     const BACKEND: u8 = 2;
     const ADDRESS: u8 = 3;
+    const LOCAL: u8 = 4;
 
     /// A service's address and port.
     pub const fn service(address: Addr, port: Port, protocol: Transport, number: u32) -> Self {
@@ -70,6 +73,12 @@ impl Endpoint {
         Self { address, port: [0; 2], protocol: 0, kind, target: first_service, _padding: [0; 8] }
     }
 
+    /// An address of this host that no service has: nobody else sends from it.
+    pub const fn local(address: Addr) -> Self {
+        let kind = Self::LOCAL;
+        Self { address, port: [0; 2], protocol: 0, kind, target: 0, _padding: [0; 8] }
+    }
+
     /// The 32 bits that are hashed with the address.
     #[inline(always)]
     pub const fn rest(port: Port, protocol: u8) -> u32 {
@@ -91,6 +100,7 @@ impl Endpoint {
             Self::SERVICE => Some(Target::Service(self.target)),
             Self::BACKEND => Some(Target::Backend(BackendId::new(self.target as u16))),
             Self::ADDRESS => Some(Target::Address(self.target)),
+            Self::LOCAL => Some(Target::Local),
             _ => None,
         }
     }

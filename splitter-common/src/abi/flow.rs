@@ -1,40 +1,67 @@
 //! The tables of exceptions.
 
 use crate::{
-    net::{Addr, Port},
+    net::{Addr, Port, Transport},
     slot::BackendId,
     tables::Sender,
 };
 
-/// A connection: service and client. 20 bytes.
+/// A connection: service, protocol and client. 24 bytes: the compiler writes it in words of eight, and on the stack the
+/// verifier wants each of them aligned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-#[repr(C, align(4))]
+#[repr(C, align(8))]
 pub struct FlowKey {
     client: Addr,
+    // Here, and not at the end: the compiler would join the address's last word and the port into one store, misaligned.
+    _padding: u32,
     client_port: Port,
     service: u16,
 }
 
 impl FlowKey {
+    /// Marks UDP: a service of both protocols has one number. Numbers stay below it.
+    const UDP: u16 = 0x8000;
+
     /// A client's connection to service number `service`.
     #[inline(always)]
-    pub const fn new(service: u32, client: Addr, client_port: Port) -> Self {
-        Self { client, client_port, service: service as u16 }
+    pub const fn new(service: u32, transport: Transport, client: Addr, client_port: Port) -> Self {
+        let mark = match transport {
+            Transport::Tcp => 0,
+            Transport::Udp => Self::UDP,
+        };
+        Self { client, client_port, service: service as u16 | mark, _padding: 0 }
+    }
+
+    /// Equality word by word; `==` becomes a call of `memcmp` on the BPF target.
+    #[inline(always)]
+    pub fn is(&self, other: &Self) -> bool {
+        self.client.is(&other.client)
+            && self.client_port == other.client_port
+            && self.service == other.service
+    }
+
+    /// Its protocol.
+    #[inline(always)]
+    pub const fn transport(&self) -> Transport {
+        if self.service & Self::UDP == 0 { Transport::Tcp } else { Transport::Udp }
     }
 
     /// The client's address.
+    #[inline(always)]
     pub const fn client(&self) -> Addr {
         self.client
     }
 
     /// The client's port.
+    #[inline(always)]
     pub const fn client_port(&self) -> Port {
         self.client_port
     }
 
     /// Number of the service.
+    #[inline(always)]
     pub const fn service(&self) -> u32 {
-        self.service as u32
+        (self.service & !Self::UDP) as u32
     }
 }
 

@@ -2,8 +2,8 @@
 #![allow(unsafe_code)]
 
 use super::{
-    Backend, BackendCounters, Control, Endpoint, Flow, FlowKey, Neighbour, RouteTable, ServiceTable,
-    TableCounters,
+    Backend, BackendCounters, Control, Endpoint, Flow, FlowKey, Fragment, FragmentKey, Neighbour, Ports,
+    RouteTable, RuleKey, ServiceTable, TableCounters, Translation,
 };
 use crate::bench::Workload;
 
@@ -22,9 +22,14 @@ pod!(
     Endpoint,
     Flow,
     FlowKey,
+    Fragment,
+    FragmentKey,
     Neighbour,
+    Ports,
     RouteTable,
+    RuleKey,
     ServiceTable,
     TableCounters,
+    Translation,
     Workload
 );

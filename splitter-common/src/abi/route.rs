@@ -4,7 +4,7 @@ use crate::net::{Addr, Mac};
 
 /// Where a frame goes on the link: 16 bytes. Interface 0 is none: the kernel must find the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-#[repr(C)]
+#[repr(C, align(8))]
 pub struct Hop {
     ifindex: u32,
     /// The frame's first 12 bytes.
@@ -65,7 +65,11 @@ pub struct Route {
     pub hop: Hop,
     /// One of the constants below.
     pub action: u32,
-    _padding: [u32; 3],
+    /// Largest IP packet that may go this way, bytes.
+    pub mtu: u32,
+    /// Its own position in the table.
+    pub position: u32,
+    _padding: u32,
 }
 
 impl Route {
@@ -78,10 +82,11 @@ impl Route {
     /// Not a client: an address of this host, or a prefix that talks to backends without the service.
     pub const DIRECT: u32 = 3;
 
-    const EMPTY: Self = Self::new(Addr::UNSPECIFIED, Addr::UNSPECIFIED, Self::KERNEL, Hop::UNRESOLVED);
+    const EMPTY: Self =
+        Self::new(Addr::UNSPECIFIED, Addr::UNSPECIFIED, Self::KERNEL, Hop::UNRESOLVED, u32::MAX);
 
     /// A route.
-    pub const fn new(network: Addr, mask: Addr, action: u32, hop: Hop) -> Self {
-        Self { network, mask, hop, action, _padding: [0; 3] }
+    pub const fn new(network: Addr, mask: Addr, action: u32, hop: Hop, mtu: u32) -> Self {
+        Self { network, mask, hop, action, mtu, position: 0, _padding: 0 }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     abi::{Endpoint, Hop},
+    classify,
     net::Port,
     rewrite::Rewrite,
     tables::{Live, Tables},
@@ -33,4 +34,22 @@ pub fn neighbour<F: Rewrite, T: Tables>(tables: &T, live: Live<'_>, address: &F:
         entry.address.is(&F::addr(address)).then_some(entry.hop)
     };
     find().unwrap_or(Hop::UNRESOLVED)
+}
+
+/// The number of the service that a whole address belongs to, whatever the port.
+#[inline(always)]
+pub fn service_address<F: Rewrite, T: Tables>(
+    tables: &T,
+    live: Live<'_>,
+    address: &F::Address,
+) -> Option<u32> {
+    let entry = endpoint::<F, T>(tables, live, address, [0; 2], 0);
+    classify::service_address(entry, &F::addr(address))
+}
+
+/// Whether an address is a service's or this host's.
+#[inline(always)]
+pub fn own<F: Rewrite, T: Tables>(tables: &T, live: Live<'_>, address: &F::Address) -> bool {
+    let entry = endpoint::<F, T>(tables, live, address, [0; 2], 0);
+    classify::own(entry, &F::addr(address))
 }

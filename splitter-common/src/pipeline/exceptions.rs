@@ -6,7 +6,7 @@ use crate::{
     abi::{Flow, FlowKey},
     net::TcpFlags,
     select::{self, Clock},
-    slot::{Answer, BackendId, Note, Slot},
+    slot::{Answer, BackendId, Entry, Note, Slot},
     tables::{Exceptions, FlowRef, Sender, TableEvent, Tables},
 };
 
@@ -22,12 +22,14 @@ pub struct Connection {
     pub flags: TcpFlags,
     /// The service's idle timeout, nanoseconds.
     pub idle_timeout_ns: u64,
+    /// No answers are seen: what belongs to `previous` is recorded at once, as far as the allowance goes.
+    pub one_way: bool,
 }
 
 /// Places a client's packet; none when its slot has no backend.
 #[inline(never)]
 pub fn place<T: Tables>(tables: &T, connection: &Connection) -> BackendId {
-    let Connection { key, side, slot, flags, idle_timeout_ns } = connection;
+    let Connection { key, side, slot, flags, idle_timeout_ns, one_way } = connection;
     let now_ns = tables.now_ns();
     let clock = Clock { now_ns, idle_timeout_ns: *idle_timeout_ns };
     let flow = tables.flow(Exceptions::Flows, key);
@@ -35,9 +37,12 @@ pub fn place<T: Tables>(tables: &T, connection: &Connection) -> BackendId {
         Some(_) if !flags.opens() => None,
         _ => tables.flow(Exceptions::Embryonic, key),
     };
-    let entries = [flow.as_ref().map(FlowRef::read), embryonic.as_ref().map(FlowRef::read)];
-    let alive = |id| tables.backend(*side, id).is_some_and(crate::abi::Backend::alive);
-    let placement = select::place(*slot, *flags, entries, clock, alive);
+    let placement = select::place(
+        *slot,
+        *flags,
+        entry(tables, *side, clock, flow.as_ref()),
+        entry(tables, *side, clock, embryonic.as_ref()),
+    );
     let touch = |entry: Option<T::Flow>| {
         if let Some(entry) = entry {
             entry.touch(now_ns, Sender::Client, flags.fin(), flags.rst());
@@ -54,7 +59,7 @@ pub fn place<T: Tables>(tables: &T, connection: &Connection) -> BackendId {
         Note::TouchEmbryonic => touch(embryonic),
         Note::Promote => {
             let mut flow = Flow::new(placement.backend, now_ns);
-            flow.since_ns = entries[1].map_or(now_ns, |embryonic| embryonic.since_ns);
+            flow.since_ns = embryonic.as_ref().map_or(now_ns, |embryonic| embryonic.read().since_ns);
             promote(tables, connection, flow);
         }
         Note::Forget => forget(tables, key),
@@ -68,9 +73,40 @@ pub fn place<T: Tables>(tables: &T, connection: &Connection) -> BackendId {
                 TableEvent::Embryonic,
             );
         }
+        Note::Miss if *one_way && tables.allowed(now_ns) => {
+            record(
+                tables,
+                Exceptions::Flows,
+                key,
+                &Flow::new(placement.backend, now_ns),
+                TableEvent::Recorded,
+            );
+        }
         Note::Miss => tables.count_table(TableEvent::Missed),
     }
     placement.backend
+}
+
+/// Where a client's connection is, without a note of it: for what is about the connection and not of it.
+#[inline(never)]
+pub fn find<T: Tables>(tables: &T, connection: &Connection) -> BackendId {
+    let Connection { key, side, slot, flags, idle_timeout_ns, .. } = connection;
+    let clock = Clock { now_ns: tables.now_ns(), idle_timeout_ns: *idle_timeout_ns };
+    let flow = entry(tables, *side, clock, tables.flow(Exceptions::Flows, key).as_ref());
+    let embryonic = entry(tables, *side, clock, tables.flow(Exceptions::Embryonic, key).as_ref());
+    select::place(*slot, *flags, flow, embryonic).backend
+}
+
+/// What a table's entry says now.
+#[inline(always)]
+fn entry<T: Tables>(tables: &T, side: u32, clock: Clock, flow: Option<&T::Flow>) -> Entry {
+    match flow {
+        Some(flow) => {
+            let alive = |id| tables.backend(side, id).is_some_and(crate::abi::Backend::alive);
+            select::entry(flow.read(), clock, alive)
+        }
+        None => Entry::NONE,
+    }
 }
 
 /// Notes a packet of `backend` to the connection's client.
@@ -78,7 +114,8 @@ pub fn place<T: Tables>(tables: &T, connection: &Connection) -> BackendId {
 pub fn answer<T: Tables>(tables: &T, connection: &Connection, backend: BackendId) {
     let Connection { key, slot, flags, .. } = connection;
     let flow = tables.flow(Exceptions::Flows, key);
-    match select::answer(*slot, backend, *flags, flow.as_ref().map(FlowRef::read)) {
+    let entry = flow.as_ref().map_or(Entry::NONE, |flow| Entry::new(flow.read().backend, true));
+    match select::answer(*slot, backend, *flags, entry) {
         Answer::Nothing => {}
         Answer::Touch => {
             if let Some(entry) = flow {
@@ -126,7 +163,7 @@ fn forget_in<T: Tables>(tables: &T, table: Exceptions, key: &FlowKey) {
     if tables.forget(table, key) {
         tables.count_table(match table {
             Exceptions::Flows => TableEvent::ForgottenFlow,
-            Exceptions::Embryonic => TableEvent::ForgottenEmbryonic,
+            Exceptions::Embryonic | Exceptions::Previews => TableEvent::ForgottenEmbryonic,
         });
     }
 }

@@ -1,25 +1,42 @@
 //! The stages put together: one frame in, one verdict out.
 //!
-//! The generation is read once; everything that follows is looked up on its side. In the steady state of a
-//! service (all slots CLEAN) nothing here needs more than array look-ups: see `exceptions` for the rest.
+//! [`usual`] takes frames as nearly all of them are, of services in the modes that need no more than a rewrite; for
+//! such a service in its steady state (all slots CLEAN) nothing there needs more than array look-ups. Whatever is out
+//! of the ordinary it hands on, untouched and uncounted: to [`sort`] what must be looked at first, else straight to the
+//! stage that takes it. In the kernel each stage is a program of its own for each family, so that none pays for another's
+//! code, registers and stack.
+//!
+//! Each reads the generation once, and decides by what it has read alone.
 
+mod choose;
+mod deliver;
 mod directory;
 mod exceptions;
-mod forward;
-mod reply;
+mod hop;
+mod icmp;
+mod room;
+mod unusual;
+mod usual;
 
-use network_types::eth::EtherType;
-
+pub use self::{
+    icmp::{icmp, icmp_in, icmp_out},
+    room::Room,
+    unusual::{
+        fragments::later,
+        reply::outbound,
+        request::inbound,
+        snat::{release, translated_in, translated_out},
+        sort,
+    },
+    usual::usual,
+};
 use crate::{
-    abi::Hop,
-    classify::{self, Class},
-    net::Transport,
-    packet::Packet,
-    parse::{self, Headers, V4, V6},
-    reason::Reason,
-    rewrite::{self, Rewrite},
-    slot::BackendId,
-    tables::{Live, Tables},
+    complaint::{self, Complain},
+    icmp::Icmp,
+    packet::Resize,
+    parse::{self, Carries, Family, V4, V6},
+    reset,
+    tables::Tables,
 };
 
 /// What becomes of a frame, as one word: an enum with a payload would leave a register unset where there is none,
@@ -36,8 +53,79 @@ pub enum Action {
     Drop,
     /// Back to who sent it.
     Return,
+    /// Back to who sent it, as this answer.
+    Answer(Answer),
     /// Out on the link of this interface; the one it came in on, or another.
     Send(u32),
+    /// On to the later stage of this number.
+    HandOn(u32),
+}
+
+/// What a packet that cannot be delivered is answered with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer(u32);
+
+impl Answer {
+    /// A TCP reset.
+    pub const RESET: Self = Self(0);
+    /// ICMP port unreachable.
+    pub const UNREACHABLE: Self = Self(1 << 16);
+
+    const TOO_BIG: u32 = 2 << 16;
+
+    /// ICMP "fragmentation needed" or "packet too big": at most `mtu` bytes go through.
+    #[inline(always)]
+    pub const fn too_big(mtu: u16) -> Self {
+        Self(Self::TOO_BIG | mtu as u32)
+    }
+}
+
+/// A stage that frames are handed on to, of a family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Stage {
+    /// [`sort`].
+    Sort = 0,
+    /// [`inbound`].
+    Inbound = 1,
+    /// [`outbound`].
+    Outbound = 2,
+    /// [`later`].
+    Later = 3,
+    /// [`translated_in`].
+    TranslatedIn = 4,
+    /// [`translated_out`].
+    TranslatedOut = 5,
+    /// [`icmp`].
+    Icmp = 6,
+    /// [`icmp_in`].
+    IcmpIn = 7,
+    /// [`icmp_out`].
+    IcmpOut = 8,
+}
+
+impl Stage {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 9] = [
+        Self::Sort,
+        Self::Inbound,
+        Self::Outbound,
+        Self::Later,
+        Self::TranslatedIn,
+        Self::TranslatedOut,
+        Self::Icmp,
+        Self::IcmpIn,
+        Self::IcmpOut,
+    ];
+
+    /// How many programs they are: one for each family.
+    pub const PROGRAMS: usize = 2 * Self::ALL.len();
+
+    /// Place of its program among the programs.
+    #[inline(always)]
+    pub const fn program<F: Family>(self) -> u32 {
+        self as u32 * 2 + F::INDEX
+    }
 }
 
 impl Verdict {
@@ -47,6 +135,24 @@ impl Verdict {
     pub const DROP: Self = Self(u32::MAX);
     /// Back to who sent it.
     pub const RETURN: Self = Self(u32::MAX - 1);
+    /// The first of those that hand on.
+    const HAND_ON: u32 = u32::MAX - 64;
+
+    /// On to a later stage.
+    #[inline(always)]
+    pub const fn hand_on<F: Family>(stage: Stage) -> Self {
+        Self(Self::HAND_ON + stage.program::<F>())
+    }
+
+    /// Marks answers. (Interface numbers are positive `int`s.)
+    const ANSWER: u32 = 0xa000_0000;
+
+    /// Back to who sent it, as an answer. What builds it is called when the packet's own way has ended: the two need not
+    /// share a stack.
+    #[inline(always)]
+    pub const fn answer(answer: Answer) -> Self {
+        Self(Self::ANSWER | answer.0)
+    }
 
     /// Out on the link of an interface.
     #[inline(always)]
@@ -61,112 +167,64 @@ impl Verdict {
             Self::PASS => Action::Pass,
             Self::DROP => Action::Drop,
             Self::RETURN => Action::Return,
+            Self(word) if word >= Self::HAND_ON => Action::HandOn(word - Self::HAND_ON),
+            Self(word) if word >= Self::ANSWER => Action::Answer(Answer(word - Self::ANSWER)),
             Self(interface) => Action::Send(interface),
         }
     }
 }
 
-/// One frame through all stages.
+/// Turns the packet, which is whole or a first fragment, into the answer to it.
 #[inline(always)]
-pub fn process<P: Packet + ?Sized, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
-    match parse::ether_type(packet) {
-        Some(EtherType::Ipv4) => family::<V4, P, T>(packet, tables),
-        Some(EtherType::Ipv6) => family::<V6, P, T>(packet, tables),
-        _ => Verdict::PASS,
-    }
-}
-
-#[inline(always)]
-fn family<F: Rewrite, P: Packet + ?Sized, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
-    let Some(live) = tables.live() else { return Verdict::PASS };
-    let reason = match parse::headers::<F, P>(packet) {
-        Ok(headers) => match class::<F, T>(tables, live, &headers) {
-            Class::Request(service) => {
-                return forward::forward::<F, P, T>(packet, tables, live, service, &headers);
-            }
-            Class::Reply(backend) => return reply::reply::<F, P, T>(packet, tables, live, backend, &headers),
-            Class::Loop(service) => {
-                tables.count_reason(service, Reason::Loop);
-                return Verdict::DROP;
-            }
-            Class::Other => Reason::OtherTraffic,
-        },
-        Err(reason) => reason,
-    };
-    pass_other::<F, P, T>(packet, tables, live, reason)
-}
-
-/// A client's packet is known by its destination, a reply by its source.
-#[inline(always)]
-fn class<F: Rewrite, T: Tables>(tables: &T, live: Live<'_>, headers: &Headers<F::Address>) -> Class {
-    let protocol = headers.transport as u8;
-    let (destination, port) = (headers.network.destination, headers.destination_port);
-    let entry = directory::endpoint::<F, T>(tables, live, &destination, port, protocol);
-    if let Some(service) = classify::request(entry, &F::addr(&destination), port, protocol) {
-        // A datagram that claims to be from a backend would be answered to that backend, which answers in turn, for
-        // ever: the kernel's own check of sources comes after XDP. A TCP connection does not begin that way.
-        let loops =
-            matches!(headers.transport, Transport::Udp) && sender::<F, T>(tables, live, headers).is_some();
-        return if loops { Class::Loop(service) } else { Class::Request(service) };
-    }
-    match sender::<F, T>(tables, live, headers) {
-        Some(backend) => Class::Reply(backend),
-        None => Class::Other,
-    }
-}
-
-/// The backend whose address and port the packet comes from.
-#[inline(always)]
-fn sender<F: Rewrite, T: Tables>(
-    tables: &T,
-    live: Live<'_>,
-    headers: &Headers<F::Address>,
-) -> Option<BackendId> {
-    let (source, port, protocol) = (headers.network.source, headers.source_port, headers.transport as u8);
-    let entry = directory::endpoint::<F, T>(tables, live, &source, port, protocol);
-    classify::reply(entry, &F::addr(&source), port, protocol)
-}
-
-/// Passed untouched; counted when it was to a service's address.
-#[inline(always)]
-fn pass_other<F: Rewrite, P: Packet + ?Sized, T: Tables>(
-    packet: &P,
-    tables: &T,
-    live: Live<'_>,
-    reason: Reason,
-) -> Verdict {
-    if let Some(address) = F::destination(packet) {
-        let entry = directory::endpoint::<F, T>(tables, live, &address, [0; 2], 0);
-        if let Some(service) = classify::service_address(entry, &F::addr(&address)) {
-            tables.count_reason(service, reason);
+pub fn answer<F: Complain, P: Resize + ?Sized>(packet: &mut P, answer: Answer) -> Option<()> {
+    let (_, at) = parse::link(packet);
+    let network = F::network(packet, at).ok()?;
+    match answer {
+        Answer::RESET => {
+            let headers = parse::transport::<F, P>(packet, network).ok()?;
+            reset::answer::<F, P>(packet, &headers)
         }
-    }
-    Verdict::PASS
-}
-
-/// A rewritten packet onto its way: onto the link if the next hop is known, else to the kernel, which forwards
-/// it and resolves the neighbour (and takes one off the TTL itself).
-#[inline(always)]
-fn send<F: Rewrite, P: Packet + ?Sized, T: Tables>(
-    packet: &mut P,
-    tables: &T,
-    service: u32,
-    ttl: u8,
-    hop: &Hop,
-) -> Verdict {
-    if hop.ifindex() == 0 {
-        tables.count_reason(service, Reason::NoNextHop);
-        return Verdict::PASS;
-    }
-    match rewrite::onto_link::<F, P>(packet, ttl, hop) {
-        Some(()) => Verdict::send(hop.ifindex()),
-        None => unfinished(tables, service),
+        Answer::UNREACHABLE => complaint::answer::<F, P>(packet, &network, &F::UNREACHABLE),
+        Answer(word) => complaint::answer::<F, P>(packet, &network, &F::too_big((word & 0xffff) as usize)),
     }
 }
 
-/// The packet ended where it was parsed a moment ago: cannot be, but bytes may have changed.
-#[inline(always)]
-fn unfinished<T: Tables>(tables: &T, service: u32) -> Verdict {
-    tables.count_reason(service, Reason::Unfinished);
-    Verdict::DROP
+/// One frame through all stages, as the kernel's programs take it.
+pub fn process<P: Resize + ?Sized, T: Tables>(packet: &mut P, tables: &T) -> Action {
+    let verdict = usual(packet, tables);
+    follow(packet, tables, verdict)
+}
+
+/// The rest of a frame's way after a verdict.
+pub fn follow<P: Resize + ?Sized, T: Tables>(packet: &mut P, tables: &T, verdict: Verdict) -> Action {
+    let action = verdict.action();
+    if let Action::Answer(answer) = action {
+        let done = match parse::link(packet) {
+            (Carries::V6, _) => self::answer::<V6, P>(packet, answer),
+            _ => self::answer::<V4, P>(packet, answer),
+        };
+        return if done.is_some() { Action::Return } else { Action::Drop };
+    }
+    let Action::HandOn(number) = action else { return action };
+    let stage = Stage::ALL[number as usize / 2];
+    let verdict = match number as usize % 2 {
+        0 => go::<V4, P, T>(packet, tables, stage),
+        _ => go::<V6, P, T>(packet, tables, stage),
+    };
+    follow(packet, tables, verdict)
+}
+
+fn go<F: Icmp, P: Resize + ?Sized, T: Tables>(packet: &mut P, tables: &T, stage: Stage) -> Verdict {
+    let room = &mut Room::<F>::new();
+    match stage {
+        Stage::Sort => sort::<F, P, T>(packet, tables, room),
+        Stage::Inbound => inbound::<F, P, T>(packet, tables, room),
+        Stage::Outbound => outbound::<F, P, T>(packet, tables, room),
+        Stage::Later => later::<F, P, T>(packet, tables, room),
+        Stage::TranslatedIn => translated_in::<F, P, T>(packet, tables, room),
+        Stage::TranslatedOut => translated_out::<F, P, T>(packet, tables, room),
+        Stage::Icmp => icmp::<F, P, T>(packet, tables, room),
+        Stage::IcmpIn => icmp_in::<F, P, T>(packet, tables, room),
+        Stage::IcmpOut => icmp_out::<F, P, T>(packet, tables, room),
+    }
 }

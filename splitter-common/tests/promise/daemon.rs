@@ -134,6 +134,7 @@ impl Daemon {
                 match table {
                     Exceptions::Embryonic => Sweep::Embryonic { any, blocked },
                     Exceptions::Flows => Sweep::Flows { any, blocked },
+                    Exceptions::Previews => unreachable!("the model has no preview listener"),
                 }
             }
             Sweep::Embryonic { any, blocked } => self.judge(memory, any, Exceptions::Flows, blocked),

@@ -8,14 +8,14 @@ use std::{
 
 use splitter_common::{
     abi::{
-        Backend, Endpoint, Flow, FlowKey, Hop, Neighbour, Route, RouteTable, ServiceTable, Side,
-        TableCounters,
+        Backend, Endpoint, Flow, FlowKey, Fragment, FragmentKey, Hop, Neighbour, Route, RouteTable,
+        ServiceTable, Side, TableCounters, Way,
     },
     hash::{SLOTS, Spot},
     net::{Addr, Transport},
     reason::{REASONS, Reason},
     slot::{BackendId, Slot},
-    tables::{Exceptions, FlowRef, Live, Sender, TableEvent, Tables},
+    tables::{Exceptions, FlowRef, Live, Sender, TableEvent, Tables, TranslationRef},
 };
 
 use super::network::{BACKENDS, Family, KEY, port};
@@ -50,7 +50,7 @@ impl Memory {
         let slots = [Slot::default(); SLOTS];
         let (side, endpoints) = directory(family);
         let mut memory = Self {
-            service: Box::new(ServiceTable::new(KEY, idle_timeout_ns, ServiceTable::REJECT, slots)),
+            service: Box::new(ServiceTable::new(KEY, idle_timeout_ns, ServiceTable::REJECT, u32::MAX, slots)),
             flows: RefCell::new(flows),
             embryonic: RefCell::new(embryonic),
             counters: RefCell::default(),
@@ -76,14 +76,21 @@ impl Memory {
         match table {
             Exceptions::Flows => &self.flows,
             Exceptions::Embryonic => &self.embryonic,
+            Exceptions::Previews => unreachable!("the model has no preview listener"),
         }
     }
 
     fn backend_entry(&self, id: BackendId, alive: bool) -> Backend {
         let (service, backend) = (self.family.service(), self.family.backend(id));
-        let hop = Hop::new(1, [1; 6], [id.get() as u8; 6]);
+        let way = Way { hop: Hop::new(1, [1; 6], [id.get() as u8; 6]), ..Way::UNKNOWN };
         let virtual_endpoint = (service.ip().into(), port(service));
-        Backend::new(0, virtual_endpoint, (backend.ip().into(), port(backend)), hop, alive)
+        Backend::new(
+            0,
+            virtual_endpoint,
+            (backend.ip().into(), port(backend)),
+            way,
+            if alive { Backend::ALIVE } else { 0 },
+        )
     }
 }
 
@@ -91,7 +98,7 @@ fn default_route() -> RouteTable {
     let any = Addr::UNSPECIFIED;
     let mut routes = RouteTable::EMPTY;
     routes.count = 1;
-    routes.routes[0] = Route::new(any, any, Route::VIA, Hop::new(1, [1; 6], [9; 6]));
+    routes.routes[0] = Route::new(any, any, Route::VIA, Hop::new(1, [1; 6], [9; 6]), 1500);
     routes
 }
 
@@ -193,8 +200,54 @@ impl FlowRef for Shared {
     }
 }
 
+/// The model has no service in mode `snat`.
+pub enum NoTranslation {}
+
+impl TranslationRef for NoTranslation {
+    fn key(&self) -> FlowKey {
+        match *self {}
+    }
+
+    fn state(&self) -> u64 {
+        match *self {}
+    }
+
+    fn backend(&self) -> BackendId {
+        match *self {}
+    }
+
+    fn cpu(&self) -> u16 {
+        match *self {}
+    }
+
+    fn seen_ns(&self) -> u64 {
+        match *self {}
+    }
+
+    fn closed_ns(&self) -> u64 {
+        match *self {}
+    }
+
+    fn begin(&self, _: &FlowKey, _: BackendId, _: u64, _: u64) {
+        match *self {}
+    }
+
+    fn touch(&self, _: u64) {
+        match *self {}
+    }
+
+    fn rest(&self, _: u64) {
+        match *self {}
+    }
+
+    fn mark(&self, _: u64) -> u64 {
+        match *self {}
+    }
+}
+
 impl Tables for Memory {
     type Flow = Shared;
+    type Translation = NoTranslation;
 
     fn live(&self) -> Option<Live<'_>> {
         Some(Live { side: 0, sizes: &self.side })
@@ -239,6 +292,40 @@ impl Tables for Memory {
     fn forget(&self, table: Exceptions, key: &FlowKey) -> bool {
         self.table(table).borrow_mut().remove(key)
     }
+
+    fn rule(&self, _: u32, _: u32, _: &Addr) -> Option<u32> {
+        None
+    }
+
+    fn allowed(&self, _: u64) -> bool {
+        true
+    }
+
+    fn fragment(&self, _: &FragmentKey) -> Option<Fragment> {
+        None
+    }
+
+    fn remember(&self, _: &FragmentKey, _: &Fragment) {}
+
+    fn port_of(&self, _: &FlowKey) -> Option<u16> {
+        None
+    }
+
+    fn set_port_of(&self, _: &FlowKey, _: u16) -> bool {
+        false
+    }
+
+    fn forget_port_of(&self, _: &FlowKey) {}
+
+    fn translation(&self, _: u16) -> Option<NoTranslation> {
+        None
+    }
+
+    fn take_port(&self, _: u64) -> Option<u16> {
+        None
+    }
+
+    fn give_port(&self, _: u16, _: u16) {}
 
     fn now_ns(&self) -> u64 {
         self.now_ns

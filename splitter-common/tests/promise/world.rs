@@ -16,6 +16,7 @@ use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use splitter_common::{
     abi::{FlowKey, TableCounters},
+    net::Transport,
     slot::BackendId,
     tables::Exceptions,
 };
@@ -211,7 +212,7 @@ impl World {
 }
 
 fn is_of(key: &FlowKey, client: SocketAddr) -> bool {
-    *key == FlowKey::new(0, client.ip().into(), port(client))
+    *key == FlowKey::new(0, Transport::Tcp, client.ip().into(), port(client))
 }
 
 fn ensure(holds: bool, what: impl FnOnce() -> String) -> Outcome {

@@ -76,12 +76,19 @@ pub enum XdpMode {
 }
 
 /// An address prefix, host bits zero.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Prefix {
     /// Network address.
     pub address: IpAddr,
     /// Prefix length in bits, 0 to 32 or 128.
     pub length: u8,
+}
+
+impl Prefix {
+    /// Whether an address is in it.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        address.is_ipv4() == self.address.is_ipv4() && network_of(address, self.length) == Some(self.address)
+    }
 }
 
 impl fmt::Display for Prefix {

@@ -111,7 +111,7 @@ fn index_of(interface: &str) -> Result<u32, Error> {
     })
 }
 
-fn root_os_error(error: &ProgramError) -> Option<i32> {
+pub fn root_os_error(error: &ProgramError) -> Option<i32> {
     let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(cause) = source {
         if let Some(io) = cause.downcast_ref::<std::io::Error>()

@@ -9,9 +9,7 @@ use std::{
     os::fd::{AsRawFd as _, BorrowedFd},
 };
 
-use splitter_common::abi::{Flow, FlowKey};
-
-use super::Recorded;
+use aya::Pod;
 
 /// Entries asked for at once; doubled when a single bucket holds more (`ENOSPC`).
 const AT_ONCE: usize = 4096;
@@ -33,12 +31,12 @@ struct Attributes {
     flags: u64,
 }
 
-/// All entries of a table whose keys are [`FlowKey`] and values [`Flow`].
+/// All entries of a table whose keys are `K` and values `V`: what aya's typed handle was made for.
 ///
 /// # Errors
 /// What the kernel says.
-pub fn entries(map: BorrowedFd<'_>) -> io::Result<Vec<Recorded>> {
-    let (mut keys, mut values) = (vec![FlowKey::default(); AT_ONCE], vec![Flow::default(); AT_ONCE]);
+pub fn entries<K: Pod + Default, V: Pod + Default>(map: BorrowedFd<'_>) -> io::Result<Vec<(K, V)>> {
+    let (mut keys, mut values) = (vec![K::default(); AT_ONCE], vec![V::default(); AT_ONCE]);
     let mut position: Option<u64> = None;
     let mut found = Vec::new();
     loop {
@@ -51,8 +49,8 @@ pub fn entries(map: BorrowedFd<'_>) -> io::Result<Vec<Recorded>> {
                 }
             }
             Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
-                keys.resize(keys.len() * 2, FlowKey::default());
-                values.resize(values.len() * 2, Flow::default());
+                keys.resize(keys.len() * 2, K::default());
+                values.resize(values.len() * 2, V::default());
             }
             Err(error) => return Err(error),
         }
@@ -60,11 +58,11 @@ pub fn entries(map: BorrowedFd<'_>) -> io::Result<Vec<Recorded>> {
 }
 
 /// One call: how many entries came, and whether there are more. `position` is the kernel's: a bucket's number.
-fn lookup(
+fn lookup<K: Pod, V: Pod>(
     map: BorrowedFd<'_>,
     position: &mut Option<u64>,
-    keys: &mut [FlowKey],
-    values: &mut [Flow],
+    keys: &mut [K],
+    values: &mut [V],
 ) -> io::Result<(usize, bool)> {
     let (start, mut next) = (*position, 0u64);
     let mut attributes = Attributes {

@@ -3,6 +3,7 @@
 //! - `object`: loads the program and its maps, sized by the configuration
 //! - `attach`: puts the program on interfaces
 //! - `maps`: typed handles
+//! - `translations`: ports and connections of mode `snat`
 //! - `batch`: reads whole hash tables with few system calls
 //! - [`DataPlane`]: writes aside, flips, waits out the grace period, reads back
 
@@ -10,6 +11,7 @@ mod attach;
 mod batch;
 mod maps;
 mod object;
+mod translations;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -21,11 +23,11 @@ use splitter_common::{
 
 pub use self::{
     attach::{Attachment, Mode},
-    object::{BENCH_OBJECT, Sizes},
+    object::{BENCH_OBJECT, LOCAL_ADDRESSES, Sizes, Variant, verify},
 };
 use crate::{
     grace::GracePeriod,
-    image::{self, Image, Operation},
+    image::{self, Image, Operation, Rules},
 };
 
 /// What can go wrong between the daemon and the kernel.
@@ -113,8 +115,9 @@ impl DataPlane {
         let side = self.control.word.side() ^ 1;
         let idle = &mut self.written[side as usize];
         let operations = image::diff(idle, &image);
-        // Should a write fail, this side's content is not known any more.
-        *idle = Image::empty();
+        // Should a write fail, this side's content is not known any more (but for the rules, which are not written over:
+        // those of both are known to be there, perhaps).
+        *idle = Image { rules: either(&idle.rules, &image.rules), ..Image::empty() };
         for operation in &operations {
             self.maps.write(side, operation)?;
         }
@@ -202,6 +205,11 @@ impl DataPlane {
         self.program.follow_log();
     }
 
+    /// Which form of the programs this kernel takes.
+    pub const fn variant(&self) -> Variant {
+        self.program.variant()
+    }
+
     /// The XDP program, for tests that run it without a device.
     ///
     /// # Errors
@@ -219,6 +227,15 @@ impl DataPlane {
     }
 }
 
+/// Rules of either.
+fn either(one: &Arc<Rules>, other: &Arc<Rules>) -> Arc<Rules> {
+    if Arc::ptr_eq(one, other) {
+        return Arc::clone(one);
+    }
+    // No table has this number: whatever stands there is written again.
+    Arc::new(one.keys().chain(other.keys()).map(|key| (*key, u32::MAX)).collect())
+}
+
 impl maps::Maps {
     /// One write on the given side.
     fn write(&mut self, side: u32, operation: &Operation) -> Result<(), Error> {
@@ -234,6 +251,7 @@ impl maps::Maps {
             }
             Operation::Neighbours(page, content) => self.set_neighbours(abi::sided(*page, side), content),
             Operation::Routes(family, table) => self.set_routes(abi::sided(*family, side), table),
+            Operation::Rule(service, prefix, table) => self.set_rule(side, *service, *prefix, *table),
         }
     }
 }

@@ -2,13 +2,14 @@
 
 use aya::{
     EbpfError, EbpfLoader, include_bytes_aligned,
+    maps::ProgramArray,
     programs::{ProgramError, Xdp, XdpMode as AyaMode},
 };
 use splitter_common::abi::names;
 
 use super::{Attachment, Error, attach, maps::Maps};
 use crate::{
-    config::{Daemon, XdpMode},
+    config::{Config, ForwardMode, XdpMode},
     image::directory_pages,
 };
 
@@ -34,34 +35,115 @@ pub struct Sizes {
     pub flows: u32,
     /// Embryonic connections.
     pub embryonic: u32,
+    /// Connections of preview listeners.
+    pub previews: u32,
+    /// Packets in fragments.
+    pub fragments: u32,
+    /// Rules that send clients to a table of their own.
+    pub rules: u32,
+    /// A service translates the source: room for every port.
+    pub snat: bool,
 }
+
+impl Sizes {
+    /// For tests: little of everything.
+    pub const SMALL: Self = Self {
+        services: 32,
+        backends: 128,
+        neighbours: 64,
+        flows: 1024,
+        embryonic: 1024,
+        previews: 1024,
+        fragments: 1024,
+        rules: 64,
+        snat: true,
+    };
+}
+
+/// Addresses of this host that packets are told apart from; those beyond are taken for anybody's.
+pub const LOCAL_ADDRESSES: usize = 256;
+
+/// Ports there are.
+const PORTS: u32 = 65_536;
 
 /// Hosts on our links that replies can be sent to without the kernel's help.
 const NEIGHBOURS: u32 = 16_384;
 
-impl From<&Daemon> for Sizes {
-    fn from(daemon: &Daemon) -> Self {
+impl From<&Config> for Sizes {
+    fn from(config: &Config) -> Self {
+        let daemon = &config.daemon;
         Self {
             services: daemon.max_services,
             backends: daemon.max_backends,
             neighbours: NEIGHBOURS,
             flows: daemon.flow_table,
             embryonic: daemon.embryonic_table,
+            previews: daemon.preview_table,
+            fragments: daemon.fragment_table,
+            rules: config.services.iter().map(|service| service.routes.len() as u32).sum(),
+            snat: config.services.iter().any(|service| service.mode == ForwardMode::Snat),
         }
     }
 }
 
-/// The loaded program; dropped, it leaves every interface.
+/// The loaded programs; dropped, they leave every interface.
 pub struct Program {
     object: aya::Ebpf,
+    variant: Variant,
+    // The programs that frames are handed on to are held by this map.
+    _stages: ProgramArray<aya::maps::MapData>,
 }
 
-/// Loads program and maps.
+/// Which of each program's two forms is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Variant {
+    /// For frames in several buffers too.
+    Frags = 0,
+    /// Plain: the kernel knows no other.
+    Plain = 1,
+}
+
+impl Variant {
+    /// As `splitter status` names it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Frags => "xdp.frags",
+            Self::Plain => "plain",
+        }
+    }
+
+    const fn entry(self) -> &'static str {
+        names::PROGRAMS[0][self as usize]
+    }
+}
+
+/// Loads programs and maps.
 pub fn load(sizes: &Sizes) -> Result<(Program, Maps), Error> {
     check_kernel()?;
-    // A service has an endpoint and perhaps an address of its own.
-    let (endpoint_buckets, endpoints) = directory_pages((sizes.services * 2 + sizes.backends) as usize);
+    let mut object = loader(sizes).load(OBJECT).map_err(|error| explain_load(&error))?;
+    let variant = choose(&mut object)?;
+    if variant == Variant::Plain && sizes.snat {
+        return Err(Error::Load(
+            "this kernel has no xdp.frags: mode snat needs Linux 5.18 or newer; boot one, or take another mode".into(),
+        ));
+    }
+    let stages = load_stages(&mut object, variant)?;
+    if sizes.snat {
+        xdp(&mut object, names::RELEASE)?.load().map_err(|error| explain_program(&error))?;
+    }
+    let maps = Maps::take(&mut object)?;
+    Ok((Program { object, variant, _stages: stages }, maps))
+}
+
+/// A loader for maps of the given sizes.
+fn loader(sizes: &Sizes) -> EbpfLoader<'static> {
+    // A service has an endpoint for each protocol and perhaps an address of its own; a backend has one for each
+    // protocol; this host has addresses.
+    let keys = sizes.services * 3 + sizes.backends * 2 + LOCAL_ADDRESSES as u32;
+    let (endpoint_buckets, endpoints) = directory_pages(keys as usize);
     let (neighbour_buckets, neighbours) = directory_pages(sizes.neighbours as usize);
+    let cpus = aya::util::nr_cpus().unwrap_or(1) as u32;
+    let (ports, queues) = if sizes.snat { (PORTS, cpus) } else { (1, 1) };
     let mut loader = EbpfLoader::new();
     for (map, entries) in [
         (names::SERVICES, sizes.services * 2),
@@ -73,21 +155,49 @@ pub fn load(sizes: &Sizes) -> Result<(Program, Maps), Error> {
         (names::NEIGHBOURS, neighbours * 2),
         (names::FLOWS, sizes.flows),
         (names::EMBRYONIC, sizes.embryonic),
+        (names::PREVIEWS, sizes.previews),
+        (names::FRAGMENTS, sizes.fragments),
+        (names::RULES, (sizes.rules * 2).max(1)),
+        (names::SNAT_CLIENTS, ports),
+        (names::SNAT_PORTS, ports),
+        (names::SNAT_FREE, queues),
         (names::BACKEND_COUNTERS, sizes.backends + 1),
         (names::REASON_COUNTERS, sizes.services),
     ] {
         loader.map_max_entries(map, entries);
     }
-    let mut object = loader.load(OBJECT).map_err(|error| explain_load(&error))?;
-    let program: &mut Xdp = xdp(&mut object)?;
-    program.load().map_err(|error| explain_program(&error))?;
-    let maps = Maps::take(&mut object)?;
-    Ok((Program { object }, maps))
+    loader
 }
 
-fn xdp(object: &mut aya::Ebpf) -> Result<&mut Xdp, Error> {
+/// Loads the first program: in the form for frames in several buffers, if the kernel has them (Linux 5.18).
+fn choose(object: &mut aya::Ebpf) -> Result<Variant, Error> {
+    let unknown = |error: &ProgramError| attach::root_os_error(error) == Some(libc::EINVAL);
+    match xdp(object, Variant::Frags.entry())?.load() {
+        Ok(()) => return Ok(Variant::Frags),
+        Err(error) if !unknown(&error) => return Err(explain_program(&error)),
+        Err(_) => {}
+    }
+    xdp(object, Variant::Plain.entry())?.load().map_err(|error| explain_program(&error))?;
+    Ok(Variant::Plain)
+}
+
+/// Loads the programs that frames are handed on to, and puts them where the first one finds them.
+fn load_stages(object: &mut aya::Ebpf, variant: Variant) -> Result<ProgramArray<aya::maps::MapData>, Error> {
+    let map = object.take_map(names::STAGES).ok_or_else(|| Error::Load("the object has no STAGES".into()))?;
+    let of = |source| Error::Map { map: names::STAGES, source };
+    let mut stages = ProgramArray::try_from(map).map_err(of)?;
+    for (stage, forms) in (0..).zip(&names::PROGRAMS[1..]) {
+        let program = xdp(object, forms[variant as usize])?;
+        program.load().map_err(|error| explain_program(&error))?;
+        let descriptor = program.fd().map_err(|error| explain_program(&error))?;
+        stages.set(stage, descriptor, 0).map_err(of)?;
+    }
+    Ok(stages)
+}
+
+fn xdp<'a>(object: &'a mut aya::Ebpf, name: &str) -> Result<&'a mut Xdp, Error> {
     let program =
-        object.program_mut(names::PROGRAM).ok_or_else(|| Error::Load("the object has no program".into()))?;
+        object.program_mut(name).ok_or_else(|| Error::Load(format!("the object has no program {name}")))?;
     program.try_into().map_err(|error: ProgramError| Error::Load(error.to_string()))
 }
 
@@ -102,7 +212,7 @@ impl Program {
         wanted: XdpMode,
         existing: Option<u32>,
     ) -> Result<Attachment, Error> {
-        let program = xdp(&mut self.object)?;
+        let program = xdp(&mut self.object, self.variant.entry())?;
         attach::attach(interface, wanted, existing, |index, mode| {
             let mode = match mode {
                 attach::Mode::Native => AyaMode::Driver,
@@ -112,12 +222,26 @@ impl Program {
         })
     }
 
-    /// The XDP program.
+    /// Which of the programs' forms is loaded.
+    pub const fn variant(&self) -> Variant {
+        self.variant
+    }
+
+    /// The first XDP program.
     pub fn xdp(&self) -> Result<&Xdp, Error> {
-        let program = self.object.program(names::PROGRAM);
+        self.named(self.variant.entry())
+    }
+
+    /// The program that closes silent connections of mode `snat`.
+    pub fn release(&self) -> Result<&Xdp, Error> {
+        self.named(names::RELEASE)
+    }
+
+    fn named(&self, name: &str) -> Result<&Xdp, Error> {
+        let program = self.object.program(name);
         program
             .and_then(|program| program.try_into().ok())
-            .ok_or_else(|| Error::Load("the object has no XDP program".into()))
+            .ok_or_else(|| Error::Load(format!("the object has no XDP program {name}")))
     }
 
     /// Carries the program's own log lines to this process's log, until the process ends.
@@ -196,4 +320,28 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+/// Loads every program by itself.
+pub fn verify(sizes: &Sizes) -> Result<Vec<(String, Result<String, String>)>, Error> {
+    let mut all = Vec::new();
+    for variant in [Variant::Frags, Variant::Plain] {
+        let mut object = loader(sizes).load(OBJECT).map_err(|error| explain_load(&error))?;
+        for name in names::PROGRAMS.iter().map(|forms| forms[variant as usize]).chain([names::RELEASE]) {
+            let program = xdp(&mut object, name)?;
+            all.push((
+                name.to_owned(),
+                program.load().map_err(|e| chain(&e)).map(|()| {
+                    let info = program.info().unwrap();
+                    format!(
+                        "{:?} {:?} {}",
+                        info.verified_instruction_count(),
+                        info.size_translated(),
+                        info.size_jitted()
+                    )
+                }),
+            ));
+        }
+    }
+    Ok(all)
 }

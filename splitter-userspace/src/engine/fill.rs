@@ -34,6 +34,8 @@ impl Fill {
         let (came, went) = match table {
             Exceptions::Flows => (before.recorded + before.promoted, after.forgotten_flows),
             Exceptions::Embryonic => (before.embryonic, after.promoted + after.forgotten_embryonic),
+            // Not counted: they are no exceptions.
+            Exceptions::Previews => (0, 0),
         };
         let evicted = came.saturating_sub(went + self.removed + entries).max(self.evicted);
         let more = evicted - self.evicted;

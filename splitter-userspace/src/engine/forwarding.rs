@@ -13,10 +13,13 @@ use crate::{
 };
 
 /// The way to a backend.
-pub fn hop_to(snapshot: &Snapshot, address: IpAddr) -> abi::Hop {
+pub fn way_to(snapshot: &Snapshot, address: IpAddr) -> abi::Way {
+    let source = snapshot.sources.get(&address).map_or(Addr::UNSPECIFIED, |source| (*source).into());
     match snapshot.targets.get(&address) {
-        Some(NextHop::Resolved { hop, .. }) => kernel_hop(hop),
-        _ => abi::Hop::UNRESOLVED,
+        Some(NextHop::Resolved { hop, .. }) => {
+            abi::Way { hop: kernel_hop(hop), mtu: u16::try_from(hop.mtu).unwrap_or(u16::MAX), source }
+        }
+        _ => abi::Way { source, ..abi::Way::UNKNOWN },
     }
 }
 
@@ -30,17 +33,23 @@ pub fn neighbours(snapshot: &Snapshot, limit: usize) -> Vec<Neighbour> {
         .collect()
 }
 
+/// A route on its way into a table: prefix, action, gateway, and the largest IP packet, bytes.
+type Entry = (Prefix, u32, abi::Hop, u32);
+
+/// Only the kernel knows how large a packet may be.
+const NO_LIMIT: u32 = u32::MAX;
+
 /// The route tables of both families, and what could not be put into them. `direct`: prefixes that talk to
 /// backends without the service. A service's own address is no client's, so its route is left out.
 pub fn routes(snapshot: &Snapshot, direct: &[Prefix], services: &[IpAddr]) -> ([RouteTable; 2], Vec<String>) {
-    let mut entries: Vec<(Prefix, u32, abi::Hop)> =
-        direct.iter().map(|prefix| (*prefix, abi::Route::DIRECT, abi::Hop::UNRESOLVED)).collect();
+    let mut entries: Vec<Entry> =
+        direct.iter().map(|prefix| (*prefix, abi::Route::DIRECT, abi::Hop::UNRESOLVED, NO_LIMIT)).collect();
     for route in &snapshot.routes {
         if route.action == RouteAction::Local && services.contains(&route.prefix.address) {
             continue;
         }
-        let (action, hop) = action(&route.action);
-        entries.push((route.prefix, action, hop));
+        let (action, hop, mtu) = action(snapshot, &route.action);
+        entries.push((route.prefix, action, hop, mtu));
     }
     // Stable: where a prefix is both direct and a route, direct comes first.
     entries.sort_by_key(|(prefix, ..)| std::cmp::Reverse(prefix.length));
@@ -61,29 +70,33 @@ pub fn routes(snapshot: &Snapshot, direct: &[Prefix], services: &[IpAddr]) -> ([
 }
 
 /// Local addresses and `direct` prefixes must stay out of the service even where the routes do not fit.
-fn only_direct(entries: &[(Prefix, u32, abi::Hop)]) -> RouteTable {
+fn only_direct(entries: &[Entry]) -> RouteTable {
     let direct: Vec<_> =
-        entries.iter().filter(|(_, action, _)| *action == abi::Route::DIRECT).copied().collect();
+        entries.iter().filter(|(_, action, ..)| *action == abi::Route::DIRECT).copied().collect();
     table(&direct[..direct.len().min(ROUTES_PER_FAMILY)])
 }
 
-fn table(entries: &[(Prefix, u32, abi::Hop)]) -> RouteTable {
+fn table(entries: &[Entry]) -> RouteTable {
     let mut table = RouteTable::EMPTY;
     table.count = entries.len() as u32;
-    for (route, (prefix, action, hop)) in table.routes.iter_mut().zip(entries) {
-        *route = abi::Route::new(prefix.address.into(), mask(prefix), *action, *hop);
+    for ((position, route), (prefix, action, hop, mtu)) in (0..).zip(&mut table.routes).zip(entries) {
+        *route = abi::Route::new(prefix.address.into(), mask(prefix), *action, *hop, *mtu);
+        route.position = position;
     }
     table
 }
 
-fn action(action: &RouteAction) -> (u32, abi::Hop) {
+fn action(snapshot: &Snapshot, action: &RouteAction) -> (u32, abi::Hop, u32) {
     match action {
-        RouteAction::Via(NextHop::Resolved { hop, .. }) => (abi::Route::VIA, kernel_hop(hop)),
+        RouteAction::Via(NextHop::Resolved { hop, .. }) => (abi::Route::VIA, kernel_hop(hop), hop.mtu),
         RouteAction::Via(NextHop::Unresolved { .. }) | RouteAction::Kernel { .. } => {
-            (abi::Route::KERNEL, abi::Hop::UNRESOLVED)
+            (abi::Route::KERNEL, abi::Hop::UNRESOLVED, NO_LIMIT)
         }
-        RouteAction::OnLink { .. } => (abi::Route::ON_LINK, abi::Hop::UNRESOLVED),
-        RouteAction::Local => (abi::Route::DIRECT, abi::Hop::UNRESOLVED),
+        RouteAction::OnLink { ifindex } => {
+            let link = snapshot.interfaces.iter().find(|interface| interface.index == *ifindex);
+            (abi::Route::ON_LINK, abi::Hop::UNRESOLVED, link.map_or(NO_LIMIT, |link| link.mtu))
+        }
+        RouteAction::Local => (abi::Route::DIRECT, abi::Hop::UNRESOLVED, NO_LIMIT),
     }
 }
 

@@ -23,7 +23,11 @@ mod status;
 mod sweep;
 mod upkeep;
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use splitter_common::slot::BackendId;
 use tokio::sync::watch;
@@ -54,6 +58,8 @@ pub struct Engine {
     data_plane: DataPlane,
     image: Image,
     snapshot: Arc<Snapshot>,
+    /// This host's own addresses, as the image has them.
+    locals: Vec<IpAddr>,
     attachments: Vec<Attachment>,
     generation: u64,
     meter: Meter,
@@ -96,6 +102,7 @@ impl Engine {
             data_plane,
             image: Image::empty(),
             snapshot,
+            locals: Vec::new(),
             attachments: Vec::new(),
             generation: 0,
             meter: Meter::default(),
@@ -108,9 +115,7 @@ impl Engine {
             due: upkeep::Due::default(),
             config,
         };
-        engine.image.endpoints = Arc::new(compile::endpoints(&engine.services).map_err(|error| {
-            Error::Load(format!("the services' endpoints cannot be told apart: {error}"))
-        })?);
+        engine.take_endpoints()?;
         engine.generation = 1;
         engine.services.iter_mut().for_each(|service| service.generation = 1);
         engine.take_network()?;
@@ -161,9 +166,25 @@ impl Engine {
         self.data_plane.commit(self.image.clone(), generation)
     }
 
+    /// Puts the endpoints that packets are known by into the image.
+    fn take_endpoints(&mut self) -> Result<(), Error> {
+        self.locals = self.snapshot.locals().collect();
+        let endpoints = compile::endpoints(&self.services, &self.locals)
+            .map_err(|error| Error::Load(format!("the services' endpoints cannot be told apart: {error}")))?;
+        self.image.endpoints = Arc::new(endpoints);
+        Ok(())
+    }
+
     /// Puts the network's state into the image.
     fn take_network(&mut self) -> Result<(), Error> {
-        let (direct, limit) = (&self.config.daemon.direct, Sizes::from(&self.config.daemon).neighbours);
+        if !self.snapshot.locals().eq(self.locals.iter().copied()) {
+            self.take_endpoints()?;
+        }
+        for service in &mut self.services {
+            let mtu = compile::mtu(service, &self.snapshot);
+            service.set_mtu(mtu);
+        }
+        let (direct, limit) = (&self.config.daemon.direct, Sizes::from(&self.config).neighbours);
         let problems = compile::network(&mut self.image, &self.snapshot, direct, &self.services, limit)
             .map_err(|error| Error::Load(format!("the hosts on our links cannot be told apart: {error}")))?;
         self.warnings.network = self.snapshot.problems.iter().cloned().chain(problems).collect();

@@ -10,7 +10,7 @@ use splitter_common::{
 
 use crate::{
     api::model::{Admin, Health, SlotCounts, Split},
-    config::{self, NoBackend, PoolName, Protocol},
+    config::{self, ForwardMode, NoBackend, PoolName, Protocol},
     release::Release,
     table::{self, Order, TableBackend, TableInput},
 };
@@ -38,6 +38,8 @@ pub struct Service {
     slots: Box<[Slot]>,
     /// Until when each slot is DIRTY, nanoseconds of `CLOCK_MONOTONIC`.
     dirty_until_ns: Box<[u64]>,
+    /// Largest IP packet that every member can be sent, bytes.
+    mtu: u32,
     table: Arc<ServiceTable>,
 }
 
@@ -90,7 +92,8 @@ impl Service {
             key,
             slots: vec![Slot::default(); SLOTS].into(),
             dirty_until_ns: vec![0; SLOTS].into(),
-            table: Arc::new(ServiceTable::new(key, 0, 0, [Slot::default(); SLOTS])),
+            mtu: u32::MAX,
+            table: Arc::new(ServiceTable::new(key, 0, 0, 0, [Slot::default(); SLOTS])),
             spec,
         };
         service.retarget(order, 0);
@@ -105,6 +108,11 @@ impl Service {
     /// The slots.
     pub const fn slots(&self) -> &[Slot] {
         &self.slots
+    }
+
+    /// The number of the table that a client is placed by.
+    pub const fn table_for(&self, _client: std::net::IpAddr) -> u32 {
+        self.number
     }
 
     /// The slot of a client.
@@ -210,9 +218,18 @@ impl Service {
         table.placements().iter().map(id).collect()
     }
 
-    /// Whose connections are kept. A UDP service without an idle timeout keeps none: datagrams follow the table.
+    /// The largest IP packet that every member can be sent has changed.
+    pub fn set_mtu(&mut self, mtu: u32) {
+        if self.mtu != mtu {
+            self.mtu = mtu;
+            self.rebuild();
+        }
+    }
+
+    /// Whose connections are kept. A UDP service without an idle timeout keeps none: datagrams follow the table. In mode
+    /// `snat` each connection's own entry keeps it, and its slot need not.
     fn keeps(&self) -> impl Fn(BackendId) -> bool + use<> {
-        let none = self.idle_timeout().is_zero();
+        let none = self.idle_timeout().is_zero() || self.spec.mode == ForwardMode::Snat;
         let kept: Vec<BackendId> =
             self.members.iter().filter(|member| member.keeps()).map(|member| member.id).collect();
         move |id| !none && kept.contains(&id)
@@ -221,12 +238,24 @@ impl Service {
     fn rebuild(&mut self) {
         let unsettled =
             if self.slots.iter().all(|slot| slot.is_clean()) { 0 } else { ServiceTable::UNSETTLED };
-        let reject = if self.spec.no_backend == NoBackend::Reject { ServiceTable::REJECT } else { 0 };
+        let flags = unsettled | flags(&self.spec) | self.number << 16;
         let mut slots = [Slot::default(); SLOTS];
         slots.copy_from_slice(&self.slots);
         let idle_timeout_ns = nanoseconds(self.idle_timeout());
-        self.table = Arc::new(ServiceTable::new(self.key, idle_timeout_ns, unsettled | reject, slots));
+        self.table = Arc::new(ServiceTable::new(self.key, idle_timeout_ns, flags, self.mtu, slots));
     }
+}
+
+/// What a table says of its service's settings.
+fn flags(spec: &config::Service) -> u32 {
+    let reject = if spec.no_backend == NoBackend::Reject { ServiceTable::REJECT } else { 0 };
+    reject
+        | match spec.mode {
+            ForwardMode::Dnat => 0,
+            ForwardMode::Snat => ServiceTable::TRANSLATE,
+            ForwardMode::DsrL2 => ServiceTable::LINK,
+            ForwardMode::DsrIpip => ServiceTable::TUNNEL,
+        }
 }
 
 fn nanoseconds(duration: Duration) -> u64 {

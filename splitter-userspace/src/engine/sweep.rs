@@ -93,6 +93,7 @@ mod tests {
     fn key(service: &Service, port: u16) -> FlowKey {
         FlowKey::new(
             service.number,
+            splitter_common::net::Transport::Tcp,
             "198.51.100.7".parse::<std::net::IpAddr>().unwrap().into(),
             port.to_be_bytes(),
         )

@@ -140,7 +140,7 @@ impl Engine {
     const fn fill(&mut self, table: Exceptions) -> &mut Fill {
         match table {
             Exceptions::Flows => &mut self.flows,
-            Exceptions::Embryonic => &mut self.embryonic,
+            Exceptions::Embryonic | Exceptions::Previews => &mut self.embryonic,
         }
     }
 

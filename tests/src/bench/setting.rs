@@ -39,10 +39,10 @@ impl Setting {
         let services = services(&config, &order)?;
         let snapshot = snapshot(&services);
         let mut image = Image::empty();
-        image.endpoints = Arc::new(compile::endpoints(&services)?);
+        image.endpoints = Arc::new(compile::endpoints(&services, &[])?);
         image.backends = Arc::new(compile::backends(&services, &snapshot));
         compile::network(&mut image, &snapshot, &[], &services, 16)?;
-        let data_plane = DataPlane::load(&Sizes::from(&config.daemon))?;
+        let data_plane = DataPlane::load(&Sizes::from(&config))?;
         let mut setting = Self { data_plane, image, services, generation: 0 };
         setting.force(Some(State::Clean))?;
         Ok(setting)
@@ -60,7 +60,7 @@ impl Setting {
         for service in &self.services {
             let clean = service.table();
             let slots = clean.slots.map(|slot| Slot::new(slot.current(), state));
-            let table = ServiceTable::new(clean.key, clean.idle_timeout_ns, flags, slots);
+            let table = ServiceTable::new(clean.key, clean.idle_timeout_ns, flags, clean.mtu, slots);
             self.image.services.insert(service.number, Arc::new(table));
         }
         self.generation += 1;

@@ -2,13 +2,11 @@
 
 use anyhow::{Context as _, Result, bail};
 use aya::programs::{TestRun as _, TestRunOptions};
-use splitter_common::{
-    abi::{BackendCounters, TableCounters},
-    tables::Exceptions,
-};
+use splitter_common::abi::{BackendCounters, TableCounters};
 use splitter_userspace::{
     config::XdpMode,
     dataplane::{DataPlane, Sizes},
+    mirror::EXCEPTIONS,
 };
 
 use super::{
@@ -40,9 +38,8 @@ impl Kernel {
         let (name, index) = OTHER;
         let namespace = Namespace::create("golden")?;
         namespace.ip(&[format!("link add {name} index {index} type veth peer name peer")])?;
-        let sizes = Sizes { services: 16, backends: 64, neighbours: 64, flows: 1024, embryonic: 1024 };
         let data_plane = namespace.run(|| -> Result<DataPlane> {
-            let mut data_plane = DataPlane::load(&sizes)?;
+            let mut data_plane = DataPlane::load(&Sizes::SMALL)?;
             data_plane.attach(name, XdpMode::Generic, None)?;
             Ok(data_plane)
         })??;
@@ -58,24 +55,33 @@ impl Kernel {
         self.prepare(scenario, &setting)?;
         let before = self.raw_counters(&setting)?;
         let now_ns = now_ns();
-        let (verdict, frame) = self.send(&scenario.frame_in()?)?;
+        for (number, packet) in scenario.packets().enumerate() {
+            let (verdict, frame) = self.send(&packet.frame_in()?)?;
+            packet.check_frame(number, verdict, &frame)?;
+        }
         let counters = self.raw_counters(&setting)?.since(&before).named(&setting);
         let mut entries = Vec::new();
-        for table in [Exceptions::Flows, Exceptions::Embryonic] {
+        for table in EXCEPTIONS {
             let recorded = self.data_plane.recorded(table)?;
             entries.extend(recorded.into_iter().map(|(key, flow)| (table, key, flow)));
         }
-        Outcome { verdict, frame, counters, entries, now_ns }.check(scenario, &setting)
+        let translations = self.data_plane.translations()?;
+        Outcome { counters, entries, translations, now_ns }.check(scenario, &setting)
     }
 
     /// The scenario's services and network go live, and the tables hold its entries alone.
     fn prepare(&mut self, scenario: &Scenario, setting: &Setting) -> Result<()> {
         let generation = self.data_plane.generation() + 1;
         self.data_plane.commit(setting.image.clone(), generation)?;
-        for table in [Exceptions::Flows, Exceptions::Embryonic] {
+        for table in EXCEPTIONS {
             for (key, _) in self.data_plane.recorded(table)? {
                 self.data_plane.remove(table, &key)?;
             }
+        }
+        self.data_plane.forget_fragments()?;
+        self.data_plane.offer_ports(&setting.free_ports())?;
+        for (port, translation) in setting.translations(scenario, now_ns())? {
+            self.data_plane.insert_translation(port, &translation)?;
         }
         for entry in &scenario.entries {
             let (table, key, flow) = setting.entry(entry, now_ns())?;
@@ -108,12 +114,10 @@ impl Kernel {
 
     fn raw_counters(&self, setting: &Setting) -> Result<Raw> {
         let backends = self.data_plane.backend_counters(setting.backends().map(|(_, id)| id))?;
-        let reason = |service: &splitter_userspace::engine::service::Service| {
-            Ok(self.data_plane.reason_counters(service.number)?.to_vec())
-        };
+        let reason = |(_, number)| Ok(self.data_plane.reason_counters(number)?.to_vec());
         Ok(Raw {
             backends: setting.backends().map(|(_, id)| backends[&id]).collect(),
-            reasons: setting.services.iter().map(reason).collect::<Result<_>>()?,
+            reasons: setting.tables().map(reason).collect::<Result<_>>()?,
             tables: self.data_plane.table_counters()?,
         })
     }
@@ -156,9 +160,9 @@ impl Raw {
 
     fn named(&self, setting: &Setting) -> Counters {
         let names = setting.backends().map(|(name, _)| name);
-        let reasons = setting.services.iter().zip(&self.reasons).map(|(service, counts)| {
+        let reasons = setting.tables().zip(&self.reasons).map(|((name, _), counts)| {
             let counts = counts.as_slice().try_into().unwrap_or_default();
-            (service.spec.name.clone(), counts)
+            (name, counts)
         });
         Counters::new(names.zip(self.backends.iter().copied()), reasons, &self.tables)
     }

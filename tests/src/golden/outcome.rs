@@ -1,32 +1,38 @@
 //! What a run came to, what it should have come to, and how the two differ.
 
-use std::{collections::BTreeMap, fmt::Debug, fmt::Write as _};
+use std::{collections::BTreeMap, fmt::Debug};
 
 use anyhow::{Result, ensure};
 use splitter_common::{
-    abi::{BackendCounters, Flow, FlowKey, ReasonCounters, TableCounters},
+    abi::{BackendCounters, Flow, FlowKey, ReasonCounters, TableCounters, Translation},
     reason::Reason,
     tables::Exceptions,
 };
 
 use super::{
-    scenario::{Counted, Entry, Scenario, TableName, Verdict},
+    scenario::{Counted, Entry, Scenario, TableName, TranslationEntry},
     setting::Setting,
 };
 
-/// What one packet came to.
+/// What a scenario's packets came to, but for themselves.
 pub struct Outcome {
-    /// What became of it.
-    pub verdict: Verdict,
-    /// The frame afterwards.
-    pub frame: Vec<u8>,
     /// By how much each counter moved.
     pub counters: Counters,
     /// Entries of the tables of exceptions.
     pub entries: Vec<(Exceptions, FlowKey, Flow)>,
+    /// Connections in mode `snat`.
+    pub translations: Vec<(u16, Translation)>,
     /// When the packet came, nanoseconds.
     pub now_ns: u64,
 }
+
+/// The bits of a translation's state, as scenarios name them.
+pub const STATES: [(&str, u64); 4] = [
+    ("established", Translation::ESTABLISHED),
+    ("client_fin", Translation::CLIENT_FIN),
+    ("backend_fin", Translation::BACKEND_FIN),
+    ("closed", Translation::CLOSED),
+];
 
 /// Every counter. Maps without the counters that are zero.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -83,13 +89,12 @@ impl Outcome {
         entries.iter_mut().for_each(|entry| entry.age = entry.age.min(1));
         entries.sort();
         let mut report = String::new();
-        differ(&mut report, "verdict", &self.verdict, &expect.verdict);
         differ(&mut report, "counters", &self.counters, &expected_counters(scenario)?);
         differ(&mut report, "entries", &self.entries(setting), &entries);
-        let (frame, expected) = (dump(&self.frame), dump(&scenario.frame_out()?));
-        if frame != expected {
-            writeln!(report, "frame: is\n{frame}but should be\n{expected}")?;
-        }
+        let mut translations = expect.translations.clone();
+        translations.iter_mut().for_each(|entry| entry.age = entry.age.min(1));
+        translations.sort();
+        differ(&mut report, "translations", &self.translations(setting), &translations);
         ensure!(report.is_empty(), "{}\n{report}", scenario.why);
         Ok(())
     }
@@ -102,18 +107,40 @@ impl Outcome {
         entries
     }
 
+    fn translations(&self, setting: &Setting) -> Vec<TranslationEntry> {
+        let used = self.translations.iter().filter(|(_, it)| it.state & Translation::USED != 0);
+        let mut entries: Vec<TranslationEntry> =
+            used.map(|(port, it)| self.translation(*port, it, setting)).collect();
+        entries.sort();
+        entries
+    }
+
+    fn translation(&self, port: u16, it: &Translation, setting: &Setting) -> TranslationEntry {
+        let (service, backend) = setting.named(it.key.service(), it.backend);
+        let names = STATES.iter().filter(|(_, bit)| it.state & bit != 0);
+        let client_port = u16::from_be_bytes(it.key.client_port());
+        TranslationEntry {
+            port,
+            service,
+            client: (std::net::IpAddr::from(it.key.client()), client_port).into(),
+            backend,
+            state: names.map(|(name, _)| (*name).to_owned()).collect(),
+            age: u64::from(it.seen_ns < self.now_ns),
+        }
+    }
+
     fn entry(&self, table: Exceptions, key: &FlowKey, flow: &Flow, setting: &Setting) -> Entry {
-        let backend = setting.backends().find(|(_, id)| *id == flow.backend).map(|(name, _)| name);
-        let (service, backend) = backend.as_deref().and_then(|name| name.split_once('/')).unwrap_or_default();
+        let (service, backend) = setting.named(key.service(), flow.backend);
         let port = u16::from_be_bytes(key.client_port());
         Entry {
             table: match table {
                 Exceptions::Flows => TableName::Flows,
                 Exceptions::Embryonic => TableName::Embryonic,
+                Exceptions::Previews => TableName::Previews,
             },
-            service: service.into(),
+            service,
             client: (std::net::IpAddr::from(key.client()), port).into(),
-            backend: backend.into(),
+            backend,
             age: u64::from(flow.seen_ns < self.now_ns),
             client_fin: flow.client_fin != 0,
             backend_fin: flow.backend_fin != 0,
@@ -123,33 +150,38 @@ impl Outcome {
 }
 
 fn expected_counters(scenario: &Scenario) -> Result<Counters> {
-    let bytes = scenario.frame_in()?.len() as u64;
-    let counted = |counted: &Counted| match counted {
-        Counted::Opens => {
-            BackendCounters { packets_in: 1, bytes_in: bytes, connections: 1, ..Default::default() }
+    let mut counters = Counters { tables: scenario.expect.tables.clone(), ..Counters::default() };
+    for packet in scenario.packets() {
+        let bytes = packet.frame_in()?.len() as u64;
+        for (backend, how) in packet.counted {
+            count(counters.backends.entry(backend.clone()).or_default(), *how, bytes);
         }
-        Counted::In => BackendCounters { packets_in: 1, bytes_in: bytes, ..Default::default() },
-        Counted::Out => BackendCounters { packets_out: 1, bytes_out: bytes, ..Default::default() },
-    };
-    let expect = &scenario.expect;
-    Ok(Counters {
-        backends: expect.counted.iter().map(|(name, how)| (name.clone(), counted(how))).collect(),
-        reasons: expect.reasons.clone(),
-        tables: expect.tables.clone(),
-    })
+        for (service, reasons) in packet.reasons {
+            for (reason, count) in reasons {
+                *counters.reasons.entry(service.clone()).or_default().entry(reason.clone()).or_default() +=
+                    count;
+            }
+        }
+    }
+    Ok(counters)
+}
+
+const fn count(counters: &mut BackendCounters, how: Counted, bytes: u64) {
+    match how {
+        Counted::Opens | Counted::In => {
+            counters.packets_in += 1;
+            counters.bytes_in += bytes;
+            counters.connections += matches!(how, Counted::Opens) as u64;
+        }
+        Counted::Out => {
+            counters.packets_out += 1;
+            counters.bytes_out += bytes;
+        }
+    }
 }
 
 fn differ<T: PartialEq + Debug>(report: &mut String, what: &str, is: &T, should: &T) {
     if is != should {
         report.push_str(&format!("{what}: is\n  {is:?}\nbut should be\n  {should:?}\n"));
     }
-}
-
-/// Sixteen bytes a line, with their position.
-fn dump(frame: &[u8]) -> String {
-    let line = |(number, bytes): (usize, &[u8])| {
-        let bytes: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("  {:4}  {}\n", number * 16, bytes.join(" "))
-    };
-    frame.chunks(16).enumerate().map(line).collect()
 }

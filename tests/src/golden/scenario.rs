@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::Path};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 use toml::{Table, Value};
 
@@ -34,8 +34,64 @@ pub struct Scenario {
     /// Entries of the tables of exceptions before the packet.
     #[serde(default)]
     pub entries: Vec<Entry>,
+    /// Connections in mode `snat` before the packet.
+    #[serde(default)]
+    pub translations: Vec<TranslationEntry>,
     /// What is to come of it.
     pub expect: Expect,
+    /// Packets that come after it.
+    #[serde(default)]
+    then: Vec<Step>,
+}
+
+/// One more packet.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Step {
+    /// What is different about it from the first one; `fresh = true`: everything.
+    #[serde(rename = "in")]
+    arrives: Table,
+    /// What is different about the one that comes out.
+    #[serde(rename = "out", default)]
+    leaves: Table,
+    verdict: Verdict,
+    #[serde(default)]
+    reasons: Reasons,
+    #[serde(default)]
+    counted: BTreeMap<String, Counted>,
+}
+
+type Reasons = BTreeMap<String, BTreeMap<String, u64>>;
+
+/// A packet, and what is to come of it.
+pub struct Exchange<'a> {
+    arrives: Table,
+    leaves: &'a Table,
+    verdict: Verdict,
+    /// Packets by service and reason.
+    pub reasons: &'a Reasons,
+    /// Which counters of which backend (`SERVICE/POOL`) count the packet.
+    pub counted: &'a BTreeMap<String, Counted>,
+}
+
+/// A connection in mode `snat`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TranslationEntry {
+    /// This host's port.
+    pub port: u16,
+    /// The service.
+    pub service: String,
+    /// The client's address and port.
+    pub client: SocketAddr,
+    /// The backend, as its pool.
+    pub backend: String,
+    /// Of `established`, `client_fin`, `backend_fin` and `closed`.
+    #[serde(default)]
+    pub state: Vec<String>,
+    /// Seconds since its last packet; after a run, 0 means that the packet was seen and anything else that it was not.
+    #[serde(default)]
+    pub age: u64,
 }
 
 /// One state for all slots of a service.
@@ -93,6 +149,7 @@ pub struct Entry {
 pub enum TableName {
     Flows,
     Embryonic,
+    Previews,
 }
 
 /// What is to come of the packet.
@@ -100,19 +157,22 @@ pub enum TableName {
 #[serde(deny_unknown_fields)]
 pub struct Expect {
     /// What becomes of it.
-    pub verdict: Verdict,
+    verdict: Verdict,
     /// Packets by service and reason.
     #[serde(default)]
-    pub reasons: BTreeMap<String, BTreeMap<String, u64>>,
+    reasons: Reasons,
     /// Which counters of which backend (`SERVICE/POOL`) count the packet.
     #[serde(default)]
-    pub counted: BTreeMap<String, Counted>,
+    counted: BTreeMap<String, Counted>,
     /// What happens to the tables of exceptions, by the counter's name.
     #[serde(default)]
     pub tables: BTreeMap<String, u64>,
     /// Entries of the tables of exceptions after the packet.
     #[serde(default)]
     pub entries: Vec<Entry>,
+    /// Connections in mode `snat` after the packet.
+    #[serde(default)]
+    pub translations: Vec<TranslationEntry>,
 }
 
 /// What becomes of a packet.
@@ -153,25 +213,90 @@ impl Scenario {
         Ok(scenario)
     }
 
+    /// Its packets.
+    pub fn packets(&self) -> impl Iterator<Item = Exchange<'_>> {
+        let Expect { verdict, reasons, counted, .. } = &self.expect;
+        let first = Exchange {
+            arrives: self.arrives.clone(),
+            leaves: &self.leaves,
+            verdict: *verdict,
+            reasons,
+            counted,
+        };
+        std::iter::once(first).chain(self.then.iter().map(|step| self.exchange(step)))
+    }
+}
+
+impl Scenario {
+    fn exchange<'a>(&self, step: &'a Step) -> Exchange<'a> {
+        let Step { arrives, leaves, verdict, reasons, counted } = step;
+        let arrives = changed(&self.arrives, arrives);
+        Exchange { arrives, leaves, verdict: *verdict, reasons, counted }
+    }
+}
+
+impl Exchange<'_> {
     /// The frame that comes in.
     ///
     /// # Errors
     /// Its description makes no sense.
     pub fn frame_in(&self) -> Result<Vec<u8>> {
-        Packet::from_table(self.arrives.clone()).and_then(|packet| packet.frame()).context("[in]")
+        frame(&self.arrives).context("[in]")
     }
 
-    /// The frame that is to come out. A frame keeps its length: behind a shorter packet stands what stood there before.
+    /// The frame that is to come out. One that is described by its differences keeps its length: behind a shorter packet
+    /// stands what stood there before.
     ///
     /// # Errors
     /// Its description makes no sense.
     pub fn frame_out(&self) -> Result<Vec<u8>> {
-        let mut table = self.arrives.clone();
-        merge(&mut table, &self.leaves);
-        let mut frame = Packet::from_table(table).and_then(|packet| packet.frame()).context("[out]")?;
-        frame.extend(self.frame_in()?.iter().skip(frame.len()));
-        Ok(frame)
+        let mut out = frame(&changed(&self.arrives, self.leaves)).context("[out]")?;
+        if !is_fresh(self.leaves) {
+            out.extend(self.frame_in()?.iter().skip(out.len()));
+        }
+        Ok(out)
     }
+
+    /// Compares what became of the packet; `number` counts from 0.
+    ///
+    /// # Errors
+    /// How they differ.
+    pub fn check_frame(&self, number: usize, verdict: Verdict, frame: &[u8]) -> Result<()> {
+        let expected = self.frame_out()?;
+        ensure!(
+            verdict == self.verdict && frame == expected,
+            "packet {number}: {verdict:?}, and should be {:?}; frame: is\n{}and should be\n{}",
+            self.verdict,
+            dump(frame),
+            dump(&expected)
+        );
+        Ok(())
+    }
+}
+
+fn frame(table: &Table) -> Result<Vec<u8>> {
+    Packet::from_table(table.clone())?.frame()
+}
+
+/// A description with changes, or the changes alone if they say `fresh = true`.
+fn changed(table: &Table, changes: &Table) -> Table {
+    let mut all = if is_fresh(changes) { Table::new() } else { table.clone() };
+    merge(&mut all, changes);
+    all.remove("fresh");
+    all
+}
+
+fn is_fresh(table: &Table) -> bool {
+    table.get("fresh").and_then(Value::as_bool).unwrap_or_default()
+}
+
+/// Sixteen bytes a line, with their position.
+fn dump(frame: &[u8]) -> String {
+    let line = |(number, bytes): (usize, &[u8])| {
+        let bytes: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("  {:4}  {}\n", number * 16, bytes.join(" "))
+    };
+    frame.chunks(16).enumerate().map(line).collect()
 }
 
 /// Puts what `changes` says over what `table` says.

@@ -10,8 +10,9 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 use splitter_common::{
-    abi::{Flow, FlowKey, ServiceTable},
+    abi::{Flow, FlowKey, ServiceTable, Translation},
     hash::SLOTS,
+    net::Transport,
     slot::{BackendId, Slot, State},
     tables::Exceptions,
 };
@@ -20,14 +21,15 @@ use splitter_userspace::{
     config::{self, Prefix},
     engine::{compile, service::Service, services},
     image::Image,
-    net::{Hop, NextHop, Route, RouteAction, Snapshot},
+    net::{Hop, Interface, NextHop, Route, RouteAction, Snapshot},
     table::Order,
 };
 use toml::Table;
 
 use super::{
+    outcome::STATES,
     packet::mac,
-    scenario::{Entry, Scenario, Slots, StateName, TableName, merge},
+    scenario::{Entry, Scenario, Slots, StateName, TableName, TranslationEntry, merge},
 };
 
 const CONFIG: &str = include_str!("../../golden/setting/splitter.toml");
@@ -49,6 +51,10 @@ struct Network {
     hops: BTreeMap<String, HopText>,
     /// Names of the ways to backends.
     backends: BTreeMap<IpAddr, String>,
+    /// This host's addresses on the ways to backends.
+    sources: BTreeMap<IpAddr, IpAddr>,
+    /// Bytes of the largest packet on the link of `on link` routes.
+    link_mtu: u32,
     /// Prefix and what is done with it: `via HOP`, `on link`, `local` or `kernel`.
     routes: BTreeMap<String, String>,
     /// Names of the ways to hosts on our links.
@@ -79,8 +85,13 @@ impl Setting {
         let mut network: Table = toml::from_str(NETWORK)?;
         merge(&mut network, &scenario.network);
         let snapshot = network.try_into::<Network>().context("network")?.snapshot()?;
+        for service in &mut services {
+            let mtu = compile::mtu(service, &snapshot);
+            service.set_mtu(mtu);
+        }
         let mut image = Image::empty();
-        image.endpoints = Arc::new(compile::endpoints(&services)?);
+        let locals: Vec<IpAddr> = snapshot.locals().collect();
+        image.endpoints = Arc::new(compile::endpoints(&services, &locals)?);
         image.backends = Arc::new(compile::backends(&services, &snapshot));
         compile::network(&mut image, &snapshot, &config.daemon.direct, &services, u32::MAX)?;
         image.services = services.iter().map(|it| (it.number, Arc::clone(it.table()))).collect();
@@ -112,6 +123,47 @@ impl Setting {
         Ok(member.with_context(|| format!("{service} has no backend in {pool}"))?.id)
     }
 
+    /// Names of a service table and a backend's pool.
+    pub fn named(&self, table: u32, backend: BackendId) -> (String, String) {
+        let service = self.tables().find(|(_, number)| *number == table).map(|(name, _)| name);
+        let pool = self.backends().find(|(_, id)| *id == backend).map(|(name, _)| name);
+        let pool = pool.and_then(|name| Some(name.split_once('/')?.1.to_owned()));
+        (service.unwrap_or_default(), pool.unwrap_or_default())
+    }
+
+    /// Every service table by name: the services'.
+    pub fn tables(&self) -> impl Iterator<Item = (String, u32)> + '_ {
+        self.services.iter().map(|service| (service.spec.name.clone(), service.number))
+    }
+
+    /// Ports that mode `snat` finds free, in this order.
+    pub const fn free_ports(&self) -> [u16; 2] {
+        [2000, 2001]
+    }
+
+    /// Connections in mode `snat` before the packet, at `now_ns`.
+    ///
+    /// # Errors
+    /// One names something that does not exist.
+    pub fn translations(&self, scenario: &Scenario, now_ns: u64) -> Result<Vec<(u16, Translation)>> {
+        let of = |entry: &TranslationEntry| {
+            let service = self.service(&entry.service)?;
+            let (client, port) = (entry.client.ip().into(), entry.client.port().to_be_bytes());
+            let mut translation = Translation::free(0);
+            translation.key = FlowKey::new(service.number, transport(service), client, port);
+            translation.backend = self.backend(&entry.service, &entry.backend)?;
+            translation.seen_ns = now_ns.saturating_sub(entry.age * 1_000_000_000);
+            translation.since_ns = translation.seen_ns;
+            translation.state = Translation::USED;
+            for name in &entry.state {
+                let bit = STATES.iter().find(|(known, _)| known == name);
+                translation.state |= bit.with_context(|| format!("no state {name}"))?.1;
+            }
+            Ok((entry.port, translation))
+        };
+        scenario.translations.iter().map(of).collect()
+    }
+
     /// Every backend, as `SERVICE/POOL`.
     pub fn backends(&self) -> impl Iterator<Item = (String, BackendId)> + '_ {
         self.services.iter().flat_map(|service| {
@@ -125,8 +177,13 @@ impl Setting {
     /// # Errors
     /// It names something that does not exist.
     pub fn entry(&self, entry: &Entry, now_ns: u64) -> Result<(Exceptions, FlowKey, Flow)> {
-        let service = self.service(&entry.service)?.number;
-        let key = FlowKey::new(service, entry.client.ip().into(), entry.client.port().to_be_bytes());
+        let service = self.service(&entry.service)?;
+        let key = FlowKey::new(
+            service.number,
+            transport(service),
+            entry.client.ip().into(),
+            entry.client.port().to_be_bytes(),
+        );
         let backend = self.backend(&entry.service, &entry.backend)?;
         let mut flow = Flow::new(backend, now_ns.saturating_sub(entry.age * 1_000_000_000));
         flow.client_fin = entry.client_fin.into();
@@ -147,8 +204,8 @@ impl Setting {
         };
         let slot = Slot::new(backend(&slots.current)?, state);
         let flags = service.table().flags | if slot.is_clean() { 0 } else { ServiceTable::UNSETTLED };
-        let table =
-            ServiceTable::new(service.table().key, service.table().idle_timeout_ns, flags, [slot; SLOTS]);
+        let (key, idle_timeout_ns) = (service.table().key, service.table().idle_timeout_ns);
+        let table = ServiceTable::new(key, idle_timeout_ns, flags, service.table().mtu, [slot; SLOTS]);
         let number = service.number;
         self.image.services.insert(number, Arc::new(table));
         Ok(())
@@ -161,8 +218,13 @@ impl TableName {
         match self {
             Self::Flows => Exceptions::Flows,
             Self::Embryonic => Exceptions::Embryonic,
+            Self::Previews => Exceptions::Previews,
         }
     }
+}
+
+const fn transport(service: &Service) -> Transport {
+    if service.spec.protocol.has_tcp() { Transport::Tcp } else { Transport::Udp }
 }
 
 /// The health check finds a backend, `SERVICE/POOL`, dead.
@@ -183,6 +245,14 @@ impl Network {
         let mut snapshot = Snapshot {
             targets: targets.collect::<Result<HashMap<_, _>>>()?,
             neighbours: neighbours.collect::<Result<HashMap<_, _>>>()?,
+            sources: self.sources.iter().map(|(backend, source)| (*backend, *source)).collect(),
+            interfaces: vec![Interface {
+                name: "link".into(),
+                index: 1,
+                mac: [0; 6],
+                mtu: self.link_mtu,
+                up: true,
+            }],
             ..Snapshot::default()
         };
         for (prefix, action) in &self.routes {

@@ -43,5 +43,5 @@ fn the_steady_state_calls_no_helper() -> Result<()> {
 }
 
 fn small() -> Sizes {
-    Sizes { services: 2, backends: 16, neighbours: 16, flows: 1024, embryonic: 1024 }
+    Sizes::SMALL
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use splitter_common::{
     abi::FlowKey,
-    pipeline::{Action, Verdict, process},
+    pipeline::{Action, process},
     slot::BackendId,
 };
 
@@ -66,23 +66,25 @@ impl World {
     /// Through the data plane; none where it answered itself.
     pub(super) fn request(&mut self, client: SocketAddr, segment: Segment) -> Option<BackendId> {
         let mut frame = frame(client, self.family.service(), segment);
-        let verdict = process(&mut frame[..], &self.memory);
+        let action = process(&mut frame, &self.memory);
         self.excuse_evicted();
-        match verdict.action() {
+        match action {
             Action::Send(_) => {
                 let [source, destination] = endpoints(&frame);
                 assert_eq!(source, client);
                 (1..=BACKENDS).map(BackendId::new).find(|id| self.family.backend(*id) == destination)
             }
             Action::Return | Action::Drop => None,
-            Action::Pass => panic!("a service's segment was passed to the kernel"),
+            Action::Pass | Action::HandOn(_) | Action::Answer(_) => {
+                panic!("a service's segment came to {action:?}")
+            }
         }
     }
 
     pub(super) fn reply(&mut self, backend: BackendId, client: SocketAddr, segment: Segment) {
         let mut frame = frame(self.family.backend(backend), client, segment);
-        let verdict = process(&mut frame[..], &self.memory);
-        assert_eq!((verdict, endpoints(&frame)), (Verdict::send(1), [self.family.service(), client]));
+        let action = process(&mut frame, &self.memory);
+        assert_eq!((action, endpoints(&frame)), (Action::Send(1), [self.family.service(), client]));
     }
 
     /// A flood has evicted the embryonic entry of one whose handshake it met.

@@ -82,17 +82,38 @@ impl Udp {
     }
 }
 
-/// The header of an echo request.
-pub(super) fn echo(id: u16, network: &Network, payload: &[u8]) -> Result<Vec<u8>> {
+/// The header of an echo request or reply.
+pub(super) fn echo(id: u16, request: bool, network: &Network, payload: &[u8]) -> Result<Vec<u8>> {
     let echo = IcmpEchoHeader { id, seq: 1 };
+    let v4 = if request { Icmpv4Type::EchoRequest } else { Icmpv4Type::EchoReply };
+    let v6 = if request { Icmpv6Type::EchoRequest } else { Icmpv6Type::EchoReply };
     Ok(match network {
-        Network::V4(_) => {
-            Icmpv4Header::with_checksum(Icmpv4Type::EchoRequest(echo), payload).to_bytes().to_vec()
-        }
+        Network::V4(_) => Icmpv4Header::with_checksum(v4(echo), payload).to_bytes().to_vec(),
         Network::V6(ip, _) => {
-            let kind = Icmpv6Type::EchoRequest(echo);
-            Icmpv6Header::with_checksum(kind, ip.source, ip.destination, payload)?.to_bytes().to_vec()
+            Icmpv6Header::with_checksum(v6(echo), ip.source, ip.destination, payload)?.to_bytes().to_vec()
         }
         Network::None => bail!("ICMP without IP"),
     })
+}
+
+/// An ICMP error about a packet.
+pub(super) fn complaint(
+    [type_u8, code_u8]: [u8; 2],
+    rest: &[u8],
+    network: &Network,
+    quote: &[u8],
+) -> Result<Vec<u8>> {
+    let bytes5to8 = rest.try_into()?;
+    let header = match network {
+        Network::V4(_) => {
+            let kind = Icmpv4Type::Unknown { type_u8, code_u8, bytes5to8 };
+            Icmpv4Header::with_checksum(kind, quote).to_bytes().to_vec()
+        }
+        Network::V6(ip, _) => {
+            let kind = Icmpv6Type::Unknown { type_u8, code_u8, bytes5to8 };
+            Icmpv6Header::with_checksum(kind, ip.source, ip.destination, quote)?.to_bytes().to_vec()
+        }
+        Network::None => bail!("ICMP without IP"),
+    };
+    Ok([&header, quote].concat())
 }
