@@ -245,8 +245,8 @@ fn sources_are_what_the_kernel_says_or_the_interfaces_first_address() {
 }
 
 /// `path` with a limit of its own.
-fn limited(path: Path, limit: u32) -> Path {
-    match path {
+fn limited(path: &Path, limit: u32) -> Path {
+    match *path {
         Path::Gateway { ifindex, gateway, .. } => Path::Gateway { ifindex, gateway, mtu: Some(limit) },
         _ => Path::OnLink { ifindex: 2, mtu: Some(limit) },
     }
@@ -256,11 +256,11 @@ fn limited(path: Path, limit: u32) -> Path {
 fn the_smaller_of_the_routes_and_the_interfaces_mtu_counts() {
     for (limit, mtu) in [(1400, 1400), (9000, 1500)] {
         let mut facts = facts(vec![
-            route("0.0.0.0/0", 0, limited(via(2, "10.0.0.1"), limit)),
-            route("10.0.0.0/24", 0, limited(on_link(2), limit)),
+            route("0.0.0.0/0", 0, limited(&via(2, "10.0.0.1"), limit)),
+            route("10.0.0.0/24", 0, limited(&on_link(2), limit)),
         ]);
         let targets = ["10.0.0.7", "10.7.0.1"].map(ip);
-        let paths = [limited(on_link(2), limit), limited(via(2, "10.0.0.1"), limit)];
+        let paths = [limited(&on_link(2), limit), limited(&via(2, "10.0.0.1"), limit)];
         facts.answers = targets.into_iter().zip(paths.map(|path| Ok(answer(path, None)))).collect();
         let snapshot = build(&facts, &ours(), &targets);
         let expected = Hop { ifindex: 2, source: MAC, destination: PEER, mtu };
