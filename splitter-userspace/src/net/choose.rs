@@ -34,7 +34,7 @@ impl<'a> Chooser<'a> {
 
     /// What the data plane does with a route that has this path.
     pub(super) fn action(&self, path: &Path) -> RouteAction {
-        let (Path::Gateway { ifindex, .. } | Path::OnLink { ifindex, .. }) = path else {
+        let (Path::Gateway { ifindex, mtu, .. } | Path::OnLink { ifindex, mtu }) = path else {
             return match path {
                 Path::Special(why) => RouteAction::Kernel { why: why.clone() },
                 _ => RouteAction::Local,
@@ -43,7 +43,7 @@ impl<'a> Chooser<'a> {
         match (self.exit(*ifindex), path) {
             (Err(why), _) => RouteAction::Kernel { why },
             (Ok(_), Path::Gateway { gateway, .. }) => RouteAction::Via(self.next_hop(path, *gateway)),
-            (Ok(_), _) => RouteAction::OnLink { ifindex: *ifindex },
+            (Ok((link, _)), _) => RouteAction::OnLink { ifindex: *ifindex, mtu: smaller(link.mtu, *mtu) },
         }
     }
 
@@ -60,7 +60,7 @@ impl<'a> Chooser<'a> {
     /// The hop to a neighbour on a route that has this limit of its own, or why there is none.
     pub(super) fn hop(&self, key: NeighbourKey, mtu: Option<u32>) -> Result<(Hop, &'a Link), String> {
         let (link, source) = self.exit(key.0)?;
-        let mtu = mtu.map_or(link.mtu, |mtu| mtu.min(link.mtu));
+        let mtu = smaller(link.mtu, mtu);
         match self.facts.neighbours.get(&key).and_then(|neighbour| neighbour.mac) {
             Some(destination) => Ok((Hop { ifindex: link.index, source, destination, mtu }, link)),
             None => {
@@ -98,6 +98,11 @@ impl<'a> Chooser<'a> {
             Err(why) => unresolved(why),
         }
     }
+}
+
+/// The interface's limit, or the route's own if that is less.
+fn smaller(link: u32, route: Option<u32>) -> u32 {
+    route.map_or(link, |route| route.min(link))
 }
 
 fn is_link_local(address: IpAddr) -> bool {

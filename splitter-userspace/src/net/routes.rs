@@ -21,40 +21,21 @@ const LINK_LOCAL: Prefix =
 /// Priority and table of the rules every host has: local, main, default (ip-rule(8)).
 const STANDARD_RULES: [(u32, u32); 3] = [(0, 255), (32766, 254), (32767, 253)];
 
-/// What the kernel's routes amount to.
-pub(super) struct Listed {
-    /// As [`Snapshot::routes`](super::Snapshot) has them.
-    pub(super) routes: Vec<Route>,
-    /// Limits of their own, bytes, of routes whose destinations are on link.
-    pub(super) mtus: HashMap<Prefix, u32>,
-    /// One for each family whose policy rules rule its routes out.
-    pub(super) problems: Vec<String>,
-}
-
-/// The routes of both families.
+/// The routes of both families, and a problem for each family whose policy rules rule them out.
 ///
 /// Addresses of this host stay in the list in any case: they protect its own traffic.
-pub(super) fn list(facts: &Facts, chooser: &Chooser<'_>) -> Listed {
+pub(super) fn list(facts: &Facts, chooser: &Chooser<'_>) -> (Vec<Route>, Vec<String>) {
     let problems = [false, true].map(|ipv6| rules_problem(&facts.rules, ipv6));
     let mut paths = best_paths(&facts.routes);
     paths.retain(|prefix, path| {
         *path == Path::Local || problems[usize::from(prefix.address.is_ipv6())].is_none()
     });
     paths.extend(facts.addresses.iter().map(|(_, address)| (prefix::host(*address), Path::Local)));
-    let mtus = on_link_mtus(&paths);
     let mut routes: Vec<_> =
         paths.into_iter().map(|(prefix, path)| Route { prefix, action: chooser.action(&path) }).collect();
     routes.extend(link_local_guard(&routes));
     routes.sort_by(|a, b| order(&a.prefix, &b.prefix));
-    Listed { routes, mtus, problems: problems.into_iter().flatten().collect() }
-}
-
-fn on_link_mtus(paths: &HashMap<Prefix, Path>) -> HashMap<Prefix, u32> {
-    let own = |(prefix, path): (&Prefix, &Path)| match path {
-        Path::OnLink { mtu: Some(mtu), .. } => Some((*prefix, *mtu)),
-        _ => None,
-    };
-    paths.iter().filter_map(own).collect()
+    (routes, problems.into_iter().flatten().collect())
 }
 
 /// The route with the longest prefix that holds `address`.

@@ -8,22 +8,22 @@ use std::{
 use super::{
     choose::Chooser,
     facts::{Condition, Facts, Link, NeighbourKey, Path},
-    model::{Hop, Interface, NextHop, RouteAction, Snapshot},
-    routes::{self, Listed},
+    model::{Hop, Interface, NextHop, Route, RouteAction, Snapshot},
+    routes,
 };
 
 /// The snapshot that follows from `facts` for the configured `interfaces` and backend addresses `targets`.
 pub(super) fn build(facts: &Facts, interfaces: &[String], targets: &[IpAddr]) -> Snapshot {
     let chooser = Chooser::new(facts, interfaces);
-    let listed = routes::list(facts, &chooser);
+    let (routes, rule_problems) = routes::list(facts, &chooser);
     let (interfaces, mut problems) = our_interfaces(&facts.links, interfaces);
-    problems.extend(listed.problems.iter().cloned());
+    problems.extend(rule_problems);
     let source = |target: &IpAddr| Some((*target, own_source(facts, &chooser, *target)?));
     Snapshot {
         sources: targets.iter().filter_map(source).collect(),
         targets: targets.iter().map(|target| (*target, target_hop(facts, &chooser, *target))).collect(),
-        neighbours: on_link_neighbours(facts, &chooser, &listed),
-        routes: listed.routes,
+        neighbours: on_link_neighbours(facts, &chooser, &routes),
+        routes,
         interfaces,
         problems,
     }
@@ -63,14 +63,14 @@ fn own_source(facts: &Facts, chooser: &Chooser<'_>, target: IpAddr) -> Option<Ip
 
 /// Neighbours on the very interface that the routes name for their address. The same address may answer on
 /// two interfaces; the data plane looks it up by address alone.
-fn on_link_neighbours(facts: &Facts, chooser: &Chooser<'_>, listed: &Listed) -> HashMap<IpAddr, Hop> {
-    let hop = |key: &NeighbourKey| {
-        let on_link = RouteAction::OnLink { ifindex: key.0 };
-        let route = routes::find(&listed.routes, key.1).filter(|route| route.action == on_link)?;
-        let (hop, _) = chooser.hop(*key, listed.mtus.get(&route.prefix).copied()).ok()?;
-        Some((key.1, hop))
+fn on_link_neighbours(facts: &Facts, chooser: &Chooser<'_>, routes: &[Route]) -> HashMap<IpAddr, Hop> {
+    let hop = |key: &NeighbourKey| match routes::find(routes, key.1)?.action {
+        RouteAction::OnLink { ifindex, mtu } if ifindex == key.0 => {
+            Some(chooser.hop(*key, Some(mtu)).ok()?.0)
+        }
+        _ => None,
     };
-    facts.neighbours.keys().filter_map(hop).collect()
+    facts.neighbours.keys().filter_map(|key| Some((key.1, hop(key)?))).collect()
 }
 
 /// The configured interfaces that can be used, and what is wrong with the others.

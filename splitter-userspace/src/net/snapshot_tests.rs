@@ -267,6 +267,8 @@ fn the_smaller_of_the_routes_and_the_interfaces_mtu_counts() {
         for client in ["198.51.100.7", "10.0.0.7"] {
             assert_eq!(snapshot.lookup(ip(client)), Egress::Hop(expected), "{client}");
         }
+        let on_link = RouteAction::OnLink { ifindex: 2, mtu };
+        assert!(snapshot.routes.iter().any(|route| route.action == on_link), "{:?}", snapshot.routes);
         for target in targets {
             let NextHop::Resolved { hop, .. } = snapshot.targets[&target] else { panic!("{target}") };
             assert_eq!(hop, expected, "{target}");
