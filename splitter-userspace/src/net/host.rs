@@ -1,6 +1,6 @@
 //! Kernel settings without which packets that are passed up, already rewritten, would be dropped.
 
-use std::{fmt::Display, fs, ops::RangeInclusive, path::PathBuf};
+use std::{fmt::Display, fs, net::SocketAddr, ops::RangeInclusive, path::PathBuf};
 
 use super::{Snapshot, needs::Needs};
 use crate::config::Config;
@@ -34,6 +34,7 @@ impl Host {
             warnings.extend(self.ipv6_forwarding());
         }
         warnings.extend(needs.snat_ports.as_ref().and_then(|ports| self.ports_given_twice(ports)));
+        warnings.extend(needs.snat_endpoint.map(endpoint_given_away));
         warnings
     }
 
@@ -122,6 +123,14 @@ impl Host {
     fn read(&self, key: &str) -> Option<u32> {
         fs::read_to_string(self.root.join(key)).ok()?.trim().parse().ok()
     }
+}
+
+fn endpoint_given_away(endpoint: SocketAddr) -> String {
+    format!(
+        "{endpoint} is a service's, and mode snat gives that port of this host's address away too, so answers to \
+         it are taken for requests: choose daemon.snat_ports without {}",
+        endpoint.port()
+    )
 }
 
 /// The command that sets `key`. With slashes where a name has dots of its own, as sysctl(8) wants it.
@@ -237,6 +246,8 @@ mod tests {
         assert_eq!(count(Needs { new_sources: true, ..Needs::default() }), 1);
         assert_eq!(count(Needs { own_source: Some("so".into()), ..Needs::default() }), 1);
         assert_eq!(count(Needs { snat_ports: Some(2000..=3000), ..Needs::default() }), 1);
+        let endpoint = Some("192.0.2.7:2000".parse().unwrap());
+        assert_eq!(count(Needs { snat_endpoint: endpoint, ..Needs::default() }), 1);
     }
 
     #[test]

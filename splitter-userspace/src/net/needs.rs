@@ -1,6 +1,9 @@
 //! What the services ask of the host's kernel. Pure.
 
-use std::{net::IpAddr, ops::RangeInclusive};
+use std::{
+    net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
+};
 
 use super::Snapshot;
 use crate::config::{Config, ForwardMode, Service};
@@ -18,6 +21,8 @@ pub(super) struct Needs {
     pub(super) own_source: Option<String>,
     /// Ports that mode `snat` gives away, if a service has that mode.
     pub(super) snat_ports: Option<RangeInclusive<u16>>,
+    /// A service's endpoint that is among what mode `snat` gives away.
+    pub(super) snat_endpoint: Option<SocketAddr>,
 }
 
 impl Needs {
@@ -39,8 +44,20 @@ impl Needs {
                 .map(|vip| format!("{vip} is an address of this host and replies already bear it"))
                 .or_else(|| sender.map(reason)),
             snat_ports: snat.then(|| config.daemon.snat_ports.clone()),
+            snat_endpoint: endpoint_given_away(config, snapshot),
         }
     }
+}
+
+/// Answers to such an endpoint would be taken for requests.
+fn endpoint_given_away(config: &Config, snapshot: &Snapshot) -> Option<SocketAddr> {
+    let snat = config.services.iter().filter(|service| service.mode == ForwardMode::Snat);
+    let sources: Vec<_> =
+        snat.flat_map(backends).filter_map(|address| snapshot.sources.get(&address)).collect();
+    let given_away = |endpoint: &SocketAddr| {
+        config.daemon.snat_ports.contains(&endpoint.port()) && sources.contains(&&endpoint.ip())
+    };
+    config.services.iter().flat_map(endpoints).find(given_away)
 }
 
 fn reason(service: &Service) -> String {
@@ -61,8 +78,12 @@ fn addresses(service: &Service) -> impl Iterator<Item = IpAddr> + '_ {
 }
 
 fn virtual_addresses(service: &Service) -> impl Iterator<Item = IpAddr> + Clone + '_ {
-    let previews = service.previews.iter().map(|preview| preview.address);
-    std::iter::once(service.address).chain(previews)
+    endpoints(service).map(|endpoint| endpoint.ip())
+}
+
+fn endpoints(service: &Service) -> impl Iterator<Item = SocketAddr> + Clone + '_ {
+    let previews = service.previews.iter().map(|preview| SocketAddr::new(preview.address, preview.port));
+    std::iter::once(SocketAddr::new(service.address, service.port)).chain(previews)
 }
 
 fn backends(service: &Service) -> impl Iterator<Item = IpAddr> + '_ {
@@ -86,8 +107,10 @@ mod tests {
              backends = [{{ address = \"{backend}\", port = 80 }}]\n{more}"
         );
         let config = config::parse("t.toml".as_ref(), &text).unwrap();
-        let own = Route { prefix: prefix::host([192, 0, 2, 7].into()), action: RouteAction::Local };
-        Needs::of(&config, &Snapshot { routes: vec![own], ..Snapshot::default() })
+        let own: IpAddr = [192, 0, 2, 7].into();
+        let route = Route { prefix: prefix::host(own), action: RouteAction::Local };
+        let sources = [([10, 0, 0, 1].into(), own)].into();
+        Needs::of(&config, &Snapshot { routes: vec![route], sources, ..Snapshot::default() })
     }
 
     #[test]
@@ -131,5 +154,18 @@ mod tests {
     fn only_snat_takes_ports() {
         assert_eq!(needs("snat", "192.0.2.1", "10.0.0.1", "").snat_ports, Some(2000..=3000));
         assert_eq!(needs("dnat", "192.0.2.1", "10.0.0.1", "").snat_ports, None);
+    }
+
+    #[test]
+    fn an_endpoint_on_the_address_that_snat_sends_from_is_off_its_ports() {
+        let given = |mode, vip, port: u16| {
+            let preview =
+                format!("[[service.preview]]\naddress = \"{vip}\"\nport = {port}\npool = \"blue\"\n");
+            needs(mode, "192.0.2.1", "10.0.0.1", &preview).snat_endpoint
+        };
+        assert_eq!(given("snat", "192.0.2.7", 2000), Some("192.0.2.7:2000".parse().unwrap()));
+        assert_eq!(given("snat", "192.0.2.7", 1999), None);
+        assert_eq!(given("snat", "192.0.2.1", 2000), None);
+        assert_eq!(given("dnat", "192.0.2.7", 2000), None);
     }
 }
