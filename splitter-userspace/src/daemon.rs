@@ -157,8 +157,7 @@ fn start(
     targets: watch::Sender<Vec<health::Target>>,
     existing: &HashMap<String, u32>,
 ) -> Result<Engine> {
-    let addresses: Vec<IpAddr> = config.services.iter().map(|service| service.address).collect();
-    let warnings = net::host_warnings(&config.daemon.interfaces, &addresses, &snapshot);
+    let warnings = net::host_warnings(config, &snapshot);
     let mut engine = Engine::new(config.clone(), data_plane, snapshot, targets)?;
     for interface in &config.daemon.interfaces {
         engine.attach(interface, existing.get(interface).copied())?;

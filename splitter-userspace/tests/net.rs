@@ -195,6 +195,14 @@ fn destination(snapshot: &Snapshot, target: &str) -> Option<[u8; 6]> {
     }
 }
 
+/// The largest packet for `target`, if it is resolved.
+fn target_mtu(snapshot: &Snapshot, target: &str) -> Option<u32> {
+    match snapshot.targets.get(&address(target)) {
+        Some(NextHop::Resolved { hop, .. }) => Some(hop.mtu),
+        _ => None,
+    }
+}
+
 #[test]
 fn backends_on_link_are_resolved_without_any_traffic() {
     let Some(net) = Net::new() else { return };
@@ -225,6 +233,41 @@ fn backends_behind_a_gateway_and_clients_on_the_default_route() {
     watched.until_forwarded("2001:db8:ffff::7");
     let via = watched.snapshots.borrow().targets[&address("10.8.0.1")].to_string();
     assert_eq!(via, "via 2001:db8::2 dev eth0");
+}
+
+#[test]
+fn sources_are_the_kernels_choice_and_a_routes_mtu_counts() {
+    let Some(net) = Net::new() else { return };
+    net.lb("addr add 192.0.2.1/32 dev lo");
+    net.lb("addr add 2001:db8:10::1/128 dev lo nodad");
+    net.lb("route add 10.7.0.0/16 via 10.0.0.2 src 192.0.2.1 mtu 1400");
+    net.lb("-6 route add 2001:db8:7::/48 via 2001:db8::2 src 2001:db8:10::1 mtu 1380");
+    net.lb("route add 10.8.0.0/16 via inet6 2001:db8::2 dev eth0");
+    net.lb("route change 10.0.0.0/24 dev eth0 mtu 1420");
+    net.lb("route add 10.9.0.0/16 via 10.0.0.2 mtu 9000");
+    // Target, source, MTU.
+    let expected = [
+        ("10.7.0.1", "192.0.2.1", 1400),
+        ("2001:db8:7::1", "2001:db8:10::1", 1380),
+        ("10.8.0.1", "10.0.0.1", 1500),
+        ("10.0.0.2", "10.0.0.1", 1420),
+        ("10.9.0.1", "10.0.0.1", 1500),
+        ("2001:db8::2", "2001:db8::1", 1500),
+    ];
+    let watched = net.watch(&expected.map(|(target, ..)| target));
+    for (target, source, mtu) in expected {
+        watched.until_resolved(target);
+        watched.until_forwarded(target);
+        let snapshot = watched.snapshots.borrow().clone();
+        assert_eq!(snapshot.sources.get(&address(target)), Some(&address(source)), "{target}");
+        assert_eq!(target_mtu(&snapshot, target), Some(mtu), "{target}");
+        assert!(matches!(snapshot.lookup(address(target)), Egress::Hop(hop) if hop.mtu == mtu), "{target}");
+    }
+    net.lb("route change 10.7.0.0/16 via 10.0.0.2 src 10.0.0.1 mtu 1300");
+    watched.until("the new source", |now| now.sources[&address("10.7.0.1")] == address("10.0.0.1"));
+    watched.until("the new MTU", |now| target_mtu(now, "10.7.0.1") == Some(1300));
+    net.lb("link set eth0 mtu 1280");
+    watched.until("the interface's MTU", |now| target_mtu(now, "10.7.0.1") == Some(1280));
 }
 
 #[test]

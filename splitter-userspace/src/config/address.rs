@@ -46,6 +46,11 @@ fn unusable(address: IpAddr) -> Option<&'static str> {
     .find_map(|(holds, why)| holds.then_some(why))
 }
 
+/// The family's name.
+pub(super) const fn family(address: IpAddr) -> &'static str {
+    if address.is_ipv4() { "IPv4" } else { "IPv6" }
+}
+
 /// A prefix without host bits.
 pub(super) fn prefix(value: &DeValue<'_>) -> Parsed<Prefix> {
     string(value, "a prefix in quotes, such as \"10.9.0.0/16\"")?.parse()

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use super::{
     Daemon, XdpMode, address,
     mistakes::At,
+    ports,
     table::Table,
     value::{absolute_path, hash_seed, integer, keyword, socket_path},
 };
@@ -19,6 +20,9 @@ const MAX_BACKENDS: u32 = 65_000;
 /// Bounds of the tables of exceptions, in entries.
 const TABLE_ENTRIES: std::ops::RangeInclusive<u32> = 1_024..=67_108_864;
 
+/// Ports for mode `snat` unless told otherwise: below those that the kernel gives to its own connections (32,768).
+const SNAT_PORTS: std::ops::RangeInclusive<u16> = 1024..=32_767;
+
 /// The whole section; `None` when a key that has no default is missing or wrong.
 pub(super) fn read(table: &mut Table<'_, '_, '_>) -> Option<Daemon> {
     let interfaces = read_interfaces(table);
@@ -32,9 +36,9 @@ pub(super) fn read(table: &mut Table<'_, '_, '_>) -> Option<Daemon> {
         max_backends: table.optional("max_backends", 4096, integer(1..=MAX_BACKENDS)),
         flow_table: table.optional("flow_table", 1_048_576, integer(TABLE_ENTRIES)),
         embryonic_table: table.optional("embryonic_table", 262_144, integer(TABLE_ENTRIES)),
-        fragment_table: 16_384,
-        preview_table: 65_536,
-        snat_ports: 1024..=32_767,
+        fragment_table: table.optional("fragment_table", 16_384, integer(TABLE_ENTRIES)),
+        preview_table: table.optional("preview_table", 65_536, integer(TABLE_ENTRIES)),
+        snat_ports: table.optional("snat_ports", SNAT_PORTS, ports::range),
         direct: values(table.list("direct", address::prefix).unwrap_or_default()),
         interfaces: interfaces?,
         hash_seed: hash_seed?.value,

@@ -2,17 +2,22 @@
 //!
 //! # Layout
 //!
-//! `table` walks the parsed text and `value`, `address` turn one value each into its type; `daemon`, `service`
-//! and `pool` read the sections; `split` checks one service and `cross` all of them. Whatever is wrong goes to
-//! `mistakes`, and reading goes on.
+//! `table` walks the parsed text and `value`, `address`, `ports` turn one value each into its type; `daemon`,
+//! `service`, `pool` and `rules` read the sections; `split`, `mode` and `choice` check one service, `endpoints` and
+//! `cross` all of them. Whatever is wrong goes to `mistakes`, and reading goes on.
 
 mod address;
+mod choice;
 mod cross;
 mod daemon;
+mod endpoints;
 mod error;
 mod mistakes;
+mod mode;
 mod model;
 mod pool;
+mod ports;
+mod rules;
 mod service;
 mod split;
 mod table;
@@ -26,12 +31,17 @@ use toml::de::DeTable;
 pub use error::{ConfigError, ConfigErrors, LoadError};
 pub use model::{
     Affinity, BackendSpec, Config, Daemon, ForwardMode, HealthCheck, NoBackend, Pool, PoolName, Prefix,
-    Protocol, Service, Weight, XdpMode,
+    Preview, Protocol, RouteRule, Service, Weight, XdpMode,
 };
 
 use mistakes::{Mistakes, Place};
 use service::ServiceDraft;
 use table::Table;
+
+/// Most `[[service.route]]` of one service.
+pub const MAX_ROUTES: usize = 4096;
+/// Most `[[service.preview]]` of one service.
+pub const MAX_PREVIEWS: usize = 16;
 
 /// Reads and checks a file.
 pub fn load(path: &Path) -> Result<Config, LoadError> {
@@ -53,6 +63,8 @@ pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigErrors> {
     let (daemon, services) = table::read_root(root.get_ref(), &mut mistakes, read);
     for service in &services {
         split::check(service, &mut mistakes);
+        mode::check(service, &mut mistakes);
+        choice::check(service, &mut mistakes);
     }
     cross::check(daemon.as_ref(), &services, &mut mistakes);
     let services = services.into_iter().map(ServiceDraft::build).collect::<Option<_>>();

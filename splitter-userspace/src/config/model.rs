@@ -36,7 +36,8 @@ pub struct Daemon {
     pub pin_dir: PathBuf,
     /// Keys the connection hash; the same on every host of a fleet. Never empty.
     pub hash_seed: String,
-    /// Services the maps have room for (default 64, at most 4096).
+    /// Services, previews and pools that routes lead to: as many as the maps have room for, together (default 64,
+    /// at most 4096).
     pub max_services: u32,
     /// Backends the maps have room for, all services together (default 4096, at most 65,000).
     pub max_backends: u32,
@@ -284,7 +285,7 @@ pub enum NoBackend {
 pub struct Pool {
     /// Share of new connections.
     pub weight: Weight,
-    /// In the file's order; no duplicates; same address family as the service.
+    /// In the file's order; no duplicates in a service; of its family except in mode `dsr-ipip`.
     pub backends: Vec<BackendSpec>,
 }
 

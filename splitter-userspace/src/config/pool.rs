@@ -2,13 +2,17 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use toml::de::DeValue;
+
 use super::{
     BackendSpec, Pool, PoolName, Weight, address,
     mistakes::{At, Place},
     table::Table,
-    value::{integer, port, weight},
+    value::{Parsed, integer, keyword, port, weight},
 };
 
+const NAMES: [(&str, PoolName); 3] =
+    [("blue", PoolName::Blue), ("green", PoolName::Green), ("canary", PoolName::Canary)];
 /// Largest relative weight of a backend.
 const MAX_BACKEND_WEIGHT: u32 = 1000;
 
@@ -25,6 +29,11 @@ pub(super) struct BackendDraft {
     pub address: Option<At<IpAddr>>,
     pub port: Option<At<u16>>,
     weight: u32,
+}
+
+/// A pool's name.
+pub(super) fn name(value: &DeValue<'_>) -> Parsed<PoolName> {
+    keyword(&NAMES)(value)
 }
 
 /// One pool's table.

@@ -1,6 +1,7 @@
 //! Reads `[[service]]`.
 
 use std::{
+    collections::HashSet,
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
@@ -10,7 +11,8 @@ use toml::de::DeValue;
 use super::{
     Affinity, ForwardMode, HealthCheck, NoBackend, PoolName, Protocol, Service, address,
     mistakes::{At, Place},
-    pool::{self, PoolDraft},
+    pool::{self, BackendDraft, PoolDraft},
+    rules::{self, PreviewDraft, RouteDraft},
     table::Table,
     value::{Parsed, duration, integer, keyword, port, service_name},
 };
@@ -20,8 +22,6 @@ const PROTOCOLS: [(&str, Protocol); 3] =
 const AFFINITIES: [(&str, Affinity); 2] =
     [("connection", Affinity::Connection), ("client", Affinity::Client)];
 const NO_BACKEND: [(&str, NoBackend); 2] = [("reject", NoBackend::Reject), ("drop", NoBackend::Drop)];
-const POOLS: [(&str, PoolName); 3] =
-    [("blue", PoolName::Blue), ("green", PoolName::Green), ("canary", PoolName::Canary)];
 const MODES: [(&str, ForwardMode); 4] = [
     ("dnat", ForwardMode::Dnat),
     ("snat", ForwardMode::Snat),
@@ -49,7 +49,9 @@ pub(super) struct ServiceDraft {
     pub pools: Vec<PoolDraft>,
     /// Where the pools begin.
     pub pools_place: Place,
-    mode: ForwardMode,
+    pub routes: Vec<RouteDraft>,
+    pub previews: Vec<PreviewDraft>,
+    pub mode: Option<At<ForwardMode>>,
     affinity: Affinity,
     idle_timeout: Duration,
     udp_idle_timeout: Duration,
@@ -59,19 +61,21 @@ pub(super) struct ServiceDraft {
 
 /// One service's table.
 pub(super) fn read(table: &mut Table<'_, '_, '_>) -> ServiceDraft {
-    const NO_ROUTES: &str = "routes are not supported by this version: remove the [[service.route]] tables";
-    table.refused("route", NO_ROUTES);
     let (pools, pools_place) = read_pools(table);
+    let address = table.required("address", "address = \"192.0.2.10\"", address::address);
+    let previews = rules::previews(table, address.as_ref().map(|address| address.value));
     ServiceDraft {
         place: table.place().clone(),
         name: table.required("name", "name = \"web\"", service_name),
-        address: table.required("address", "address = \"192.0.2.10\"", address::address),
+        address,
         port: table.required("port", "port = 443", port),
         protocol: table.required("protocol", "protocol = \"tcp\"", keyword(&PROTOCOLS)),
         stable: table.required("stable", "stable = \"blue\"", stable),
         pools,
         pools_place,
-        mode: table.optional("mode", ForwardMode::default(), keyword(&MODES)),
+        routes: rules::routes(table),
+        previews,
+        mode: table.given_or("mode", Some(ForwardMode::default()), keyword(&MODES)),
         affinity: table.optional("affinity", Affinity::default(), keyword(&AFFINITIES)),
         idle_timeout: table.optional(
             "idle_timeout",
@@ -106,7 +110,7 @@ fn read_health(table: &mut Table<'_, '_, '_>) -> At<HealthCheck> {
 }
 
 fn stable(value: &DeValue<'_>) -> Parsed<PoolName> {
-    match keyword(&POOLS)(value)? {
+    match pool::name(value)? {
         PoolName::Canary => {
             Err("canary is the version on trial and cannot be stable: use blue or green".into())
         }
@@ -134,6 +138,23 @@ impl ServiceDraft {
         self.name.as_ref().map_or(&self.place.key, |name| &name.value)
     }
 
+    /// Backends of all its pools.
+    pub fn backends(&self) -> impl Iterator<Item = &BackendDraft> {
+        self.pools.iter().flat_map(|pool| &pool.backends)
+    }
+
+    /// Where each pool that a route leads to is first named by one.
+    pub fn routed_pools(&self) -> Vec<&Place> {
+        let pools = self.routes.iter().filter_map(|route| route.pool.as_ref());
+        let mut seen = HashSet::new();
+        pools.filter(|pool| seen.insert(pool.value)).map(|pool| &pool.place).collect()
+    }
+
+    /// Its replies come back through this host, as far as its mode could be read.
+    pub fn sees_replies(&self) -> bool {
+        self.mode.as_ref().is_some_and(|mode| !mode.value.one_way())
+    }
+
     /// The checked service; `None` when a value is missing or wrong.
     pub fn build(self) -> Option<Service> {
         let pools = self.pools.into_iter().map(|pool| Some((pool.name, pool.build()?)));
@@ -143,15 +164,15 @@ impl ServiceDraft {
             address: self.address?.value,
             port: self.port?.value,
             protocol: self.protocol?.value,
-            mode: self.mode,
+            mode: self.mode?.value,
             affinity: self.affinity,
             idle_timeout: self.idle_timeout,
             udp_idle_timeout: self.udp_idle_timeout,
             no_backend: self.no_backend,
             stable: self.stable?.value,
             health: self.health.map(|health| health.value),
-            routes: Vec::new(),
-            previews: Vec::new(),
+            routes: self.routes.into_iter().map(RouteDraft::build).collect::<Option<_>>()?,
+            previews: self.previews.into_iter().map(PreviewDraft::build).collect::<Option<_>>()?,
         })
     }
 }

@@ -1,19 +1,11 @@
-//! Checks of one service: its weights, its stable pool, its backends' family.
+//! Checks of one service: its weights, its stable pool, its health check.
 
-use std::net::IpAddr;
-
-use super::{
-    PoolName, Protocol, Weight,
-    mistakes::Mistakes,
-    pool::{BackendDraft, PoolDraft},
-    service::ServiceDraft,
-};
+use super::{PoolName, Protocol, Weight, mistakes::Mistakes, pool::PoolDraft, service::ServiceDraft};
 
 /// Reports what is wrong with the service on its own.
 pub(super) fn check(service: &ServiceDraft, mistakes: &mut Mistakes<'_>) {
     check_sum(service, mistakes);
     check_stable(service, mistakes);
-    check_families(service, mistakes);
     check_health(service, mistakes);
 }
 
@@ -64,23 +56,6 @@ fn check_stable(service: &ServiceDraft, mistakes: &mut Mistakes<'_>) {
         }
         Some(_) => {}
     }
-}
-
-fn check_families(service: &ServiceDraft, mistakes: &mut Mistakes<'_>) {
-    let Some(virtual_address) = &service.address else { return };
-    let backends = service.pools.iter().flat_map(|pool| &pool.backends);
-    for address in backends.filter_map(|backend: &BackendDraft| backend.address.as_ref()) {
-        if address.value.is_ipv4() != virtual_address.value.is_ipv4() {
-            let (own, theirs) = (family(address.value), family(virtual_address.value));
-            let message =
-                format!("{} is {own} but the service's address is {theirs}: use one family", address.value);
-            mistakes.wrong(&address.place, message);
-        }
-    }
-}
-
-const fn family(address: IpAddr) -> &'static str {
-    if address.is_ipv4() { "IPv4" } else { "IPv6" }
 }
 
 fn check_health(service: &ServiceDraft, mistakes: &mut Mistakes<'_>) {

@@ -99,6 +99,19 @@ impl<'a, 't> Table<'a, '_, 't> {
         self.parse(value, key, parse)
     }
 
+    /// A key that may be left out: `default` then, in the table's place; `None` for a wrong value.
+    pub fn given_or<T>(
+        &mut self,
+        key: &'static str,
+        default: Option<T>,
+        parse: impl Fn(&DeValue<'_>) -> Parsed<T>,
+    ) -> Option<At<T>> {
+        match self.look(key) {
+            None => default.map(|value| At { value, place: self.place.clone() }),
+            Some(_) => self.given(key, parse),
+        }
+    }
+
     /// Every element of an array, wrong ones left out; `None` when the key is absent or no array.
     pub fn list<T>(
         &mut self,
@@ -145,14 +158,6 @@ impl<'a, 't> Table<'a, '_, 't> {
         let read_one =
             |(index, value)| read_table(value, format!("{path}[{index}]"), self.mistakes, &mut read);
         elements.iter().enumerate().filter_map(read_one).collect()
-    }
-
-    /// A key that is known but may not be used.
-    pub fn refused(&mut self, key: &'static str, message: &str) {
-        if let Some(value) = self.look(key) {
-            let place = Place { offset: value.span().start, key: self.path_of(key) };
-            self.mistakes.wrong(&place, message);
-        }
     }
 
     /// Reports a key that is not there or names nothing; `example` is what to write.

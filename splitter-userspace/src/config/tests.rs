@@ -6,6 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod rules;
+
 /// Every key there is.
 const FULL: &str = include_str!("full_example.toml");
 
@@ -41,12 +43,18 @@ fn the_full_example_is_read_as_written() {
     let daemon = &config.daemon;
     assert_eq!(daemon.interfaces, ["eth0", "eth1"]);
     assert_eq!((daemon.xdp_mode, daemon.max_services, daemon.flow_table), (XdpMode::Native, 8, 65_536));
+    assert_eq!((daemon.fragment_table, daemon.preview_table), (4_096, 8_192));
+    assert_eq!(daemon.snat_ports, 2_048..=30_000);
     assert_eq!(daemon.direct, ["10.9.0.0/16".parse().unwrap(), "2001:db8:9::/48".parse().unwrap()]);
     let [web, dns] = &config.services[..] else { panic!("two services") };
     assert_eq!((web.name.as_str(), web.port, web.protocol), ("web", 443, Protocol::Tcp));
     assert_eq!(web.pools[&PoolName::Canary].weight.basis_points(), 125);
     assert_eq!(web.pools[&PoolName::Blue].backends[1].weight, 2);
     assert_eq!(web.health.as_ref().unwrap().interval, Duration::from_millis(500));
+    let route = |source: &str, pool| RouteRule { source: source.parse().unwrap(), pool };
+    assert_eq!(web.routes, [route("10.20.0.0/16", PoolName::Canary), route("10.20.30.0/24", PoolName::Blue)]);
+    let preview = Preview { address: [192, 0, 2, 11].into(), port: 8443, pool: PoolName::Canary };
+    assert_eq!(web.previews, [preview]);
     assert_eq!((dns.affinity, dns.no_backend), (Affinity::Client, NoBackend::Drop));
     assert_eq!((dns.stable, dns.udp_idle_timeout), (PoolName::Green, Duration::ZERO));
 }
@@ -67,7 +75,10 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(config.daemon.socket, Path::new("/run/splitter/splitter.sock"));
     assert_eq!((config.daemon.max_services, config.daemon.max_backends), (64, 4096));
     assert_eq!((config.daemon.flow_table, config.daemon.embryonic_table), (1_048_576, 262_144));
+    assert_eq!((config.daemon.fragment_table, config.daemon.preview_table), (16_384, 65_536));
+    assert_eq!(config.daemon.snat_ports, 1_024..=32_767);
     let service = &config.services[0];
+    assert!(service.routes.is_empty() && service.previews.is_empty());
     assert_eq!(service.idle_timeout, Duration::from_secs(900));
     assert_eq!(service.udp_idle_timeout, Duration::from_secs(30));
     assert_eq!((service.mode, service.affinity), (ForwardMode::Dnat, Affinity::Connection));
@@ -77,7 +88,9 @@ fn what_is_left_out_has_its_default() {
 
 #[test]
 fn an_empty_health_table_has_defaults() {
-    let config = parse_text(&changed("interval = \"500ms\"\ntimeout = \"250ms\"\nrise = 1\nfall = 2\n", ""));
+    let (before, rest) = FULL.split_once("interval = \"500ms\"").unwrap();
+    let (_, after) = rest.split_once("\n\n").unwrap();
+    let config = parse_text(&format!("{before}\n{after}"));
     let health = config.unwrap().services[0].health.clone().unwrap();
     assert_eq!((health.interval, health.timeout), (Duration::from_secs(2), Duration::from_secs(1)));
     assert_eq!((health.rise, health.fall), (2, 3));
@@ -140,8 +153,8 @@ weight = 10
             "10:11: service[0].address: `192.0.2.300` is not an IP address: write it like 192.0.2.10 or \
              2001:db8::10; names are not resolved",
             "11:8: service[0].port: 70000 is not a whole number from 1 to 65535",
-            "14:1: service[0].colour: unknown key: known here are route, pool, name, address, port, protocol, \
-             stable, mode, affinity, idle_timeout, udp_idle_timeout, no_backend, health",
+            "14:1: service[0].colour: unknown key: known here are pool, address, preview, name, port, protocol, \
+             stable, route, mode, affinity, idle_timeout, udp_idle_timeout, no_backend, health",
             "15:10: service[0].pool: weights add up to 90%, not 100% (blue 90%): raise them by 10%",
             "17:13: service[0].pool.blue.backends[0].port: is missing: add `port = 8443`",
             "17:38: service[0].pool.blue.backends[0].prot: unknown key: did you mean `port`?",
@@ -163,19 +176,7 @@ fn syntax_errors_stand_beside_the_others() {
 #[test]
 fn a_key_defined_twice_is_named() {
     let found = mistake_after("port = 443\n", "port = 443\nport = 444\n");
-    assert_eq!(found, "18:1: this key or table is defined twice: keep one of the two");
-}
-
-#[test]
-fn modes_and_routes_of_later_versions_are_refused_by_name() {
-    let found = mistake_after("mode = \"dnat\"", "mode = \"dsr-l2\"");
-    assert!(
-        found.ends_with("service[0].mode: `dsr-l2` is not supported by this version: use dnat"),
-        "{found}"
-    );
-    let route = "[[service.route]]\nsource = \"10.20.0.0/16\"\npool = \"canary\"\n[service.health]";
-    let found = mistake_after("[service.health]", route);
-    assert!(found.contains("service[0].route: routes are not supported by this version"), "{found}");
+    assert_eq!(found, "21:1: this key or table is defined twice: keep one of the two");
 }
 
 #[test]
@@ -212,9 +213,9 @@ fn the_stable_pool_exists_and_may_be_empty_only_beside_an_empty_one() {
 #[test]
 fn nothing_is_claimed_twice() {
     let found = mistake_after("name = \"dns\"", "name = \"web\"");
-    assert!(found.contains("`web` is the name of the service in line 15 too"), "{found}");
+    assert!(found.contains("`web` is the name of the service in line 18 too"), "{found}");
     let found = mistake_after("{ address = \"10.0.3.11\"", "{ address = \"10.0.1.11\"");
-    assert!(found.contains("10.0.1.11:8443 is a backend of this service already (line 29)"), "{found}");
+    assert!(found.contains("10.0.1.11:8443 is a backend of this service already (line 32)"), "{found}");
 }
 
 #[test]
@@ -228,17 +229,11 @@ fn services_do_not_share_endpoints_or_backends() {
     };
     assert_eq!(mistakes(&second("192.0.2.10", 80, "10.0.9.9")), [""; 0]);
     let found = mistakes(&second("192.0.2.10", 443, "10.0.9.9"));
-    assert!(found[0].contains("192.0.2.10:443/tcp belongs to service web (line 14)"), "{found:#?}");
+    assert!(found[0].contains("192.0.2.10:443/tcp belongs to service web (line 17)"), "{found:#?}");
     let found = mistakes(&second("192.0.2.10", 80, "10.0.1.12"));
     assert!(found[0].contains("10.0.1.12:8443/tcp is a backend of service web already"), "{found:#?}");
     let found = mistakes(&second("192.0.2.10", 8443, "192.0.2.10"));
     assert!(found[0].contains("is the virtual endpoint of service more"), "{found:#?}");
-}
-
-#[test]
-fn families_do_not_mix() {
-    let found = mistake_after("{ address = \"10.0.3.11\"", "{ address = \"2001:db8::9\"");
-    assert!(found.contains("2001:db8::9 is IPv6 but the service's address is IPv4"), "{found}");
 }
 
 #[test]
@@ -250,9 +245,20 @@ fn health_checks_are_for_tcp() {
 #[test]
 fn the_maps_must_have_room() {
     let found = mistake_after("max_services = 8", "max_services = 1");
-    assert!(found.contains("service[1]: the file has 2 services and daemon.max_services is 1"), "{found}");
+    assert!(
+        found.contains(
+            "service[0].preview[0]: the file has 2 services, 1 preview and 2 pools that routes lead to, and \
+             daemon.max_services is 1 for all of them: raise it"
+        ),
+        "{found}"
+    );
+    let found = mistake_after("max_services = 8", "max_services = 3");
+    assert!(found.contains("service[0].route[1].pool: the file has 2 services"), "{found}");
+    let found = mistake_after("max_services = 8", "max_services = 4");
+    assert!(found.contains("service[1]: the file has 2 services"), "{found}");
+    assert_eq!(mistakes(&changed("max_services = 8", "max_services = 5")), [""; 0]);
     let found = mistake_after("max_backends = 16", "max_backends = 3");
-    assert!(found.contains("the file has 4 backends and daemon.max_backends is 3"), "{found}");
+    assert!(found.contains("the file has 4 backends, and daemon.max_backends is 3"), "{found}");
 }
 
 #[test]

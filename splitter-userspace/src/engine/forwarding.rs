@@ -144,7 +144,7 @@ mod tests {
     fn the_kernel_half_finds_the_longest_prefix() {
         let snapshot = snapshot(&[
             ("0.0.0.0/0", RouteAction::Via(hop(1))),
-            ("10.0.0.0/8", RouteAction::OnLink { ifindex: 2 }),
+            ("10.0.0.0/8", RouteAction::OnLink { ifindex: 2, mtu: 1500 }),
             ("10.0.0.1/32", RouteAction::Local),
             ("192.0.2.10/32", RouteAction::Local),
             ("2001:db8::/32", RouteAction::Via(hop(3))),

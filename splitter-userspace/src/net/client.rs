@@ -18,7 +18,7 @@ use tokio::{task::JoinHandle, time::timeout};
 
 use super::{
     Error, decode,
-    facts::{Facts, KernelRoute, Link, Neighbour, NeighbourKey, Path, Rule},
+    facts::{Answer, Facts, KernelRoute, Link, Neighbour, NeighbourKey, Rule},
     prefix,
 };
 
@@ -76,7 +76,7 @@ impl Client {
         collect("interfaces", self.handle.link().get().execute(), decode::link).await
     }
 
-    async fn addresses(&self) -> Result<Vec<IpAddr>, Error> {
+    async fn addresses(&self) -> Result<Vec<(u32, IpAddr)>, Error> {
         collect("addresses", self.handle.address().get().execute(), decode::address).await
     }
 
@@ -96,7 +96,7 @@ impl Client {
         Ok(routes)
     }
 
-    async fn answers(&self, targets: &[IpAddr]) -> Result<HashMap<IpAddr, Result<Path, String>>, Error> {
+    async fn answers(&self, targets: &[IpAddr]) -> Result<HashMap<IpAddr, Result<Answer, String>>, Error> {
         let mut answers = HashMap::with_capacity(targets.len());
         for target in targets {
             answers.insert(*target, self.answer(*target).await?);
@@ -104,12 +104,12 @@ impl Client {
         Ok(answers)
     }
 
-    /// The path the kernel would take to `target` now, rules and metrics included; inside, why there is none.
-    async fn answer(&self, target: IpAddr) -> Result<Result<Path, String>, Error> {
+    /// How the kernel would send to `target` now, rules and metrics included; inside, why it would not.
+    async fn answer(&self, target: IpAddr) -> Result<Result<Answer, String>, Error> {
         const WHAT: &str = "the route to a backend";
         let mut replies = Box::pin(self.handle.route().get(route_to(target)).execute());
         match in_time(WHAT, replies.next()).await? {
-            Some(Ok(reply)) => Ok(Ok(decode::path(&reply))),
+            Some(Ok(reply)) => Ok(Ok(decode::answer(&reply))),
             Some(Err(rtnetlink::Error::NetlinkError(refusal))) => Ok(Err(refusal.to_io().to_string())),
             Some(Err(source)) => Err(Error::Request { what: WHAT, source }),
             None => Ok(Err("no answer".to_owned())),

@@ -7,11 +7,11 @@ use netlink_packet_route::{
     address::{AddressAttribute, AddressMessage},
     link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage, LinkXdp},
     neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState},
-    route::{RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteType, RouteVia},
+    route::{RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteType, RouteVia},
     rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage},
 };
 
-use super::facts::{Condition, KernelRoute, Link, Neighbour, NeighbourKey, Path, Rule};
+use super::facts::{Answer, Condition, KernelRoute, Link, Neighbour, NeighbourKey, Path, Rule};
 use crate::config::Prefix;
 
 /// `RT_TABLE_MAIN` and `RT_TABLE_LOCAL` (`linux/rtnetlink.h`).
@@ -43,8 +43,9 @@ fn ethernet_address(message: &LinkMessage) -> Option<[u8; 6]> {
     address.filter(|_| message.header.link_layer_type == LinkLayerType::Ether)
 }
 
-/// An address of this host that others can reach. On a point-to-point link `Address` is the peer's and `Local` ours.
-pub(super) fn address(message: &AddressMessage) -> Option<IpAddr> {
+/// An address of this host that others can reach, after the index of its interface. On a point-to-point link
+/// `Address` is the peer's and `Local` ours.
+pub(super) fn address(message: &AddressMessage) -> Option<(u32, IpAddr)> {
     let local = message.attributes.iter().find_map(|attribute| match attribute {
         AddressAttribute::Local(address) => Some(*address),
         _ => None,
@@ -55,7 +56,8 @@ pub(super) fn address(message: &AddressMessage) -> Option<IpAddr> {
             _ => None,
         })
     };
-    local.or_else(plain).filter(|address| !address.is_loopback())
+    let address = local.or_else(plain).filter(|address| !address.is_loopback())?;
+    Some((message.header.index, address))
 }
 
 /// A policy rule for unicast packets of either family.
@@ -104,6 +106,15 @@ pub(super) fn route(message: &RouteMessage) -> Option<KernelRoute> {
     })
 }
 
+/// The kernel's answer about one destination.
+pub(super) fn answer(message: &RouteMessage) -> Answer {
+    let source = message.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::PrefSource(source) => ip_address(source),
+        _ => None,
+    });
+    Answer { path: path(message), source }
+}
+
 /// Where a route leads: the same for a table's entry and for the answer about one destination.
 pub(super) fn path(message: &RouteMessage) -> Path {
     match (message.header.kind, peculiarity(message)) {
@@ -119,12 +130,21 @@ fn plain_path(message: &RouteMessage) -> Path {
         RouteAttribute::Oif(ifindex) => Some(*ifindex),
         _ => None,
     });
-    let gateway = message.attributes.iter().find_map(gateway);
+    let (gateway, mtu) = (message.attributes.iter().find_map(gateway), route_u32(message, mtu));
     match (out, gateway) {
-        (Some(ifindex), Some(gateway)) => Path::Gateway { ifindex, gateway },
-        (Some(ifindex), None) => Path::OnLink { ifindex },
+        (Some(ifindex), Some(gateway)) => Path::Gateway { ifindex, gateway, mtu },
+        (Some(ifindex), None) => Path::OnLink { ifindex, mtu },
         (None, _) => Path::Special("it names no interface".to_owned()),
     }
+}
+
+/// `RTAX_MTU`: fixed with the route, or learned from a router on the way. 0 is none.
+fn mtu(attribute: &RouteAttribute) -> Option<u32> {
+    let RouteAttribute::Metrics(metrics) = attribute else { return None };
+    metrics.iter().find_map(|metric| match metric {
+        RouteMetric::Mtu(mtu) => Some(*mtu).filter(|mtu| *mtu != 0),
+        _ => None,
+    })
 }
 
 /// What makes a unicast route more than "that gateway, that interface", if anything.
@@ -150,8 +170,7 @@ fn peculiarity(message: &RouteMessage) -> Option<&'static str> {
 
 fn gateway(attribute: &RouteAttribute) -> Option<IpAddr> {
     match attribute {
-        RouteAttribute::Gateway(RouteAddress::Inet(address)) => Some((*address).into()),
-        RouteAttribute::Gateway(RouteAddress::Inet6(address)) => Some((*address).into()),
+        RouteAttribute::Gateway(address) => ip_address(address),
         RouteAttribute::Via(RouteVia::Inet(address)) => Some((*address).into()),
         // An IPv4 route through an IPv6 neighbour (RFC 5549).
         RouteAttribute::Via(RouteVia::Inet6(address)) => Some((*address).into()),
@@ -159,10 +178,17 @@ fn gateway(attribute: &RouteAttribute) -> Option<IpAddr> {
     }
 }
 
+fn ip_address(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(address) => Some((*address).into()),
+        RouteAddress::Inet6(address) => Some((*address).into()),
+        _ => None,
+    }
+}
+
 fn destination(message: &RouteMessage) -> Option<Prefix> {
     let stated = message.attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::Destination(RouteAddress::Inet(address)) => Some(IpAddr::from(*address)),
-        RouteAttribute::Destination(RouteAddress::Inet6(address)) => Some(IpAddr::from(*address)),
+        RouteAttribute::Destination(address) => ip_address(address),
         _ => None,
     });
     let unspecified = match message.header.address_family {

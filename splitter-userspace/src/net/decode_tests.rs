@@ -27,7 +27,7 @@ fn a_default_route_has_no_destination_attribute() {
     let route = route(&route_message(254, RouteType::Unicast, attributes)).unwrap();
     assert_eq!(route.prefix, Prefix { address: [0; 4].into(), length: 0 });
     assert_eq!(route.metric, 100);
-    assert_eq!(route.path, Path::Gateway { ifindex: 2, gateway: GATEWAY.into() });
+    assert_eq!(route.path, Path::Gateway { ifindex: 2, gateway: GATEWAY.into(), mtu: None });
 }
 
 #[test]
@@ -35,7 +35,33 @@ fn ipv4_routes_may_go_through_ipv6_gateways() {
     let gateway: Ipv6Addr = "fe80::1".parse().unwrap();
     let attributes = vec![RouteAttribute::Oif(2), RouteAttribute::Via(RouteVia::Inet6(gateway))];
     let path = path(&route_message(254, RouteType::Unicast, attributes));
-    assert_eq!(path, Path::Gateway { ifindex: 2, gateway: gateway.into() });
+    assert_eq!(path, Path::Gateway { ifindex: 2, gateway: gateway.into(), mtu: None });
+}
+
+#[test]
+fn a_route_may_have_a_limit_of_its_own() {
+    let with = |metrics: Vec<RouteMetric>| {
+        path(&route_message(
+            254,
+            RouteType::Unicast,
+            vec![RouteAttribute::Oif(2), RouteAttribute::Metrics(metrics)],
+        ))
+    };
+    let limited = with(vec![RouteMetric::Advmss(1360), RouteMetric::Mtu(1400)]);
+    assert_eq!(limited, Path::OnLink { ifindex: 2, mtu: Some(1400) });
+    assert_eq!(with(vec![RouteMetric::Advmss(1360)]), Path::OnLink { ifindex: 2, mtu: None });
+    assert_eq!(with(vec![RouteMetric::Mtu(0)]), Path::OnLink { ifindex: 2, mtu: None });
+}
+
+#[test]
+fn an_answer_names_the_source() {
+    let on_link = |source: Option<RouteAddress>| {
+        let attributes = [RouteAttribute::Oif(2)].into_iter().chain(source.map(RouteAttribute::PrefSource));
+        answer(&route_message(254, RouteType::Unicast, attributes.collect()))
+    };
+    let path = Path::OnLink { ifindex: 2, mtu: None };
+    assert_eq!(on_link(None), Answer { path: path.clone(), source: None });
+    assert_eq!(on_link(Some(GATEWAY.into())), Answer { path, source: Some(GATEWAY.into()) });
 }
 
 #[test]
@@ -137,7 +163,8 @@ fn on_a_point_to_point_link_the_local_address_is_ours() {
     let mut message = AddressMessage::default();
     let (ours, peer) = (IpAddr::from([10, 0, 0, 2]), IpAddr::from([10, 0, 0, 3]));
     message.attributes = vec![AddressAttribute::Address(peer), AddressAttribute::Local(ours)];
-    assert_eq!(address(&message), Some(ours));
+    message.header.index = 7;
+    assert_eq!(address(&message), Some((7, ours)));
     message.attributes = vec![AddressAttribute::Address(IpAddr::from([127, 0, 0, 1]))];
     assert_eq!(address(&message), None);
 }

@@ -11,13 +11,13 @@ pub(super) type NeighbourKey = (u32, IpAddr);
 #[derive(Clone, Debug, Default)]
 pub(super) struct Facts {
     pub(super) links: Vec<Link>,
-    /// Addresses of this host, loopback left out.
-    pub(super) addresses: Vec<IpAddr>,
+    /// Addresses of this host with their interfaces' indices, loopback left out; the kernel's order.
+    pub(super) addresses: Vec<(u32, IpAddr)>,
     pub(super) rules: Vec<Rule>,
     /// Tables main and local, in the kernel's order.
     pub(super) routes: Vec<KernelRoute>,
     /// The kernel's own choice for each target, or why it has none.
-    pub(super) answers: HashMap<IpAddr, Result<Path, String>>,
+    pub(super) answers: HashMap<IpAddr, Result<Answer, String>>,
     pub(super) neighbours: HashMap<NeighbourKey, Neighbour>,
 }
 
@@ -53,15 +53,27 @@ pub(super) struct KernelRoute {
     pub(super) path: Path,
 }
 
+/// What the kernel says about one destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) path: Path,
+    /// The address of this host that it would send from, if it says so.
+    pub(super) source: Option<IpAddr>,
+}
+
 /// Where a route leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Path {
     Gateway {
         ifindex: u32,
         gateway: IpAddr,
+        /// The route's own limit, bytes; the interface's counts too.
+        mtu: Option<u32>,
     },
     OnLink {
         ifindex: u32,
+        /// As above.
+        mtu: Option<u32>,
     },
     Local,
     /// Something that only the kernel can do, and what it is.

@@ -1,26 +1,17 @@
 //! Kernel settings without which packets that are passed up, already rewritten, would be dropped.
 
-use std::{fs, net::IpAddr, path::PathBuf};
+use std::{fmt::Display, fs, net::SocketAddr, ops::RangeInclusive, path::PathBuf};
 
-use super::Snapshot;
+use super::{Snapshot, needs::Needs};
+use crate::config::Config;
 
 /// A sentence with cause and cure for every setting that would make the kernel drop what the data plane hands
 /// it: packets whose next hop is not known yet go to the kernel already rewritten, and it must forward them.
 ///
-/// `snapshot` tells which of the service addresses `vips` are this host's own.
-pub fn host_warnings(interfaces: &[String], vips: &[IpAddr], snapshot: &Snapshot) -> Vec<String> {
-    let own_vip = vips.iter().copied().find(|vip| vip.is_ipv4() && snapshot.is_local(*vip));
-    let host = Host { root: "/proc/sys".into(), interfaces: interfaces.to_vec() };
-    let mut warnings = Vec::new();
-    if vips.iter().any(IpAddr::is_ipv4) {
-        warnings.extend(host.ipv4_forwarding());
-        warnings.extend(host.reverse_path_filters());
-        warnings.extend(own_vip.into_iter().flat_map(|vip| host.own_sources_refused(vip)));
-    }
-    if vips.iter().any(IpAddr::is_ipv6) {
-        warnings.extend(host.ipv6_forwarding());
-    }
-    warnings
+/// `snapshot` tells which addresses are this host's own.
+pub fn host_warnings(config: &Config, snapshot: &Snapshot) -> Vec<String> {
+    let host = Host { root: "/proc/sys".into(), interfaces: config.daemon.interfaces.clone() };
+    host.warnings(&Needs::of(config, snapshot))
 }
 
 /// The sysctl tree and the interfaces in question.
@@ -30,6 +21,23 @@ struct Host {
 }
 
 impl Host {
+    fn warnings(&self, needs: &Needs) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if needs.ipv4 {
+            warnings.extend(self.ipv4_forwarding());
+        }
+        if needs.new_sources {
+            warnings.extend(self.reverse_path_filters());
+        }
+        warnings.extend(needs.own_source.iter().flat_map(|why| self.own_sources_refused(why)));
+        if needs.ipv6 {
+            warnings.extend(self.ipv6_forwarding());
+        }
+        warnings.extend(needs.snat_ports.as_ref().and_then(|ports| self.ports_given_twice(ports)));
+        warnings.extend(needs.snat_endpoint.map(endpoint_given_away));
+        warnings
+    }
+
     fn ipv4_forwarding(&self) -> Vec<String> {
         let consequence = "packets whose next hop is not known yet are lost";
         if self.read("net/ipv4/ip_forward") == Some(0) {
@@ -60,8 +68,8 @@ impl Host {
             let effective = self.read("net/ipv4/conf/all/rp_filter").max(self.read(&key));
             (effective == Some(1)).then(|| {
                 format!(
-                    "strict reverse path filtering on {name} drops replies that already bear the service's \
-                     address: {}",
+                    "strict reverse path filtering on {name} drops packets that already bear the service's or \
+                     this host's address: {}",
                     set(&key, 2)
                 )
             })
@@ -70,18 +78,41 @@ impl Host {
 
     /// `fib_validate_source` (`net/ipv4/fib_frontend.c`) drops what comes in from an address of this host, unless
     /// `accept_local` is set for all or for the interface. IPv6 has no such check.
-    fn own_sources_refused(&self, vip: IpAddr) -> Vec<String> {
+    fn own_sources_refused(&self, why: &str) -> Vec<String> {
         self.each(|name| {
             let key = format!("net/ipv4/conf/{name}/accept_local");
             let effective = self.read("net/ipv4/conf/all/accept_local").max(self.read(&key));
             (effective == Some(0)).then(|| {
                 format!(
-                    "{vip} is an address of this host, so the kernel drops replies that come in on {name} and \
-                     already bear it: {}",
+                    "{why}: the kernel drops those that it has to carry on if they come in on {name}: {}",
                     set(&key, 1)
                 )
             })
         })
+    }
+
+    /// The kernel gives its own connections ports of `ip_local_port_range`, less `ip_local_reserved_ports`; where
+    /// mode snat gives away the same, an answer may be for either.
+    fn ports_given_twice(&self, snat: &RangeInclusive<u16>) -> Option<String> {
+        const RESERVED: &str = "net/ipv4/ip_local_reserved_ports";
+        let kernel = ports(&fs::read_to_string(self.root.join("net/ipv4/ip_local_port_range")).ok()?)?;
+        let reserved = fs::read_to_string(self.root.join(RESERVED)).unwrap_or_default();
+        let reserved = reserved.trim();
+        let (low, high) = (*kernel.start().max(snat.start()), *kernel.end().min(snat.end()));
+        let is_reserved = |port| reserved.split(',').filter_map(ports).any(|range| range.contains(&port));
+        if (low..=high).all(is_reserved) {
+            return None;
+        }
+        let (first, last) = (snat.start(), snat.end());
+        let comma = if reserved.is_empty() { "" } else { "," };
+        Some(format!(
+            "ports {low}-{high} are given away twice: daemon.snat_ports is {first}-{last} and the kernel gives {}-{} \
+             to connections of this host (net.ipv4.ip_local_port_range): choose other snat_ports, or have the \
+             kernel keep off: {}",
+            kernel.start(),
+            kernel.end(),
+            set(RESERVED, format_args!("{reserved}{comma}{low}-{high}"))
+        ))
     }
 
     fn each(&self, check: impl Fn(&str) -> Option<String>) -> Vec<String> {
@@ -94,10 +125,25 @@ impl Host {
     }
 }
 
+fn endpoint_given_away(endpoint: SocketAddr) -> String {
+    format!(
+        "{endpoint} is a service's, and mode snat gives that port of this host's address away too, so answers to \
+         it are taken for requests: choose daemon.snat_ports without {}",
+        endpoint.port()
+    )
+}
+
 /// The command that sets `key`. With slashes where a name has dots of its own, as sysctl(8) wants it.
-fn set(key: &str, value: u32) -> String {
+fn set(key: &str, value: impl Display) -> String {
     let key = if key.contains('.') { key.to_owned() } else { key.replace('/', ".") };
     format!("sysctl -w {key}={value}")
+}
+
+/// One port or two ends, as the kernel writes them: `7`, `7-9`, or with a blank between.
+fn ports(text: &str) -> Option<RangeInclusive<u16>> {
+    let mut ends = text.split(['-', ' ', '\t', '\n']).filter(|end| !end.is_empty());
+    let low = ends.next()?.parse().ok()?;
+    Some(low..=ends.next().map_or(Some(low), |high| high.parse().ok())?)
 }
 
 #[cfg(test)]
@@ -105,7 +151,7 @@ mod tests {
     use super::*;
 
     /// A sysctl tree with the given settings.
-    fn tree(settings: &[(&str, u32)]) -> tempfile::TempDir {
+    fn tree(settings: &[(&str, impl Display)]) -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
         for (key, value) in settings {
             let path = root.path().join(key);
@@ -115,7 +161,7 @@ mod tests {
         root
     }
 
-    fn with_host<T>(settings: &[(&str, u32)], interface: &str, check: impl Fn(&Host) -> T) -> T {
+    fn with_host<T>(settings: &[(&str, impl Display)], interface: &str, check: impl Fn(&Host) -> T) -> T {
         let root = tree(settings);
         check(&Host { root: root.path().to_owned(), interfaces: vec![interface.to_owned()] })
     }
@@ -147,14 +193,61 @@ mod tests {
     }
 
     #[test]
-    fn a_service_address_of_this_host_needs_accept_local() {
-        let vip = IpAddr::from([192, 0, 2, 10]);
+    fn own_sources_need_accept_local() {
         for (all, own, warned) in [(0, 0, true), (1, 0, false), (0, 1, false)] {
             let settings =
                 [("net/ipv4/conf/all/accept_local", all), ("net/ipv4/conf/eth0/accept_local", own)];
-            let warnings = with_host(&settings, "eth0", |host| host.own_sources_refused(vip));
+            let warnings = with_host(&settings, "eth0", |host| host.own_sources_refused("it is so"));
             assert_eq!(!warnings.is_empty(), warned, "all {all}, eth0 {own}");
+            let cure = "sysctl -w net.ipv4.conf.eth0.accept_local=1";
+            assert!(warnings.iter().all(|text| text.starts_with("it is so: ") && text.ends_with(cure)));
         }
+    }
+
+    /// The warning where the kernel gives away `kernel` less `reserved`, and snat 2000 to 40,000.
+    fn twice(kernel: &str, reserved: &str) -> Option<String> {
+        let settings =
+            [("net/ipv4/ip_local_port_range", kernel), ("net/ipv4/ip_local_reserved_ports", reserved)];
+        with_host(&settings, "eth0", |host| host.ports_given_twice(&(2000..=40_000)))
+    }
+
+    #[test]
+    fn ports_are_given_away_once() {
+        assert_eq!(twice("40001\t60999", ""), None);
+        assert_eq!(twice("1024\t1999", ""), None);
+        let warning = twice("32768\t60999", "").unwrap();
+        assert!(warning.starts_with("ports 32768-40000 are given away twice"), "{warning}");
+        assert!(warning.contains("choose other snat_ports"), "{warning}");
+        assert!(warning.ends_with("sysctl -w net.ipv4.ip_local_reserved_ports=32768-40000"), "{warning}");
+        assert!(twice("40000\t60999", "").unwrap().starts_with("ports 40000-40000 are"));
+    }
+
+    #[test]
+    fn reserved_ports_are_the_kernels_no_more() {
+        assert_eq!(twice("32768\t60999", "8080,32768-40000"), None);
+        assert_eq!(twice("32768\t60999", "32768-35000,35001-40000"), None);
+        let warning = twice("32768\t60999", "8080,32768-39999").unwrap();
+        assert!(warning.ends_with("ip_local_reserved_ports=8080,32768-39999,32768-40000"), "{warning}");
+    }
+
+    #[test]
+    fn each_need_has_its_checks() {
+        let settings = [
+            ("net/ipv4/ip_forward", "0"),
+            ("net/ipv6/conf/all/forwarding", "0"),
+            ("net/ipv4/conf/eth0/rp_filter", "1"),
+            ("net/ipv4/conf/eth0/accept_local", "0"),
+            ("net/ipv4/ip_local_port_range", "1024\t65535"),
+        ];
+        let count = |needs: Needs| with_host(&settings, "eth0", |host| host.warnings(&needs).len());
+        assert_eq!(count(Needs::default()), 0);
+        assert_eq!(count(Needs { ipv4: true, ..Needs::default() }), 1);
+        assert_eq!(count(Needs { ipv6: true, ..Needs::default() }), 1);
+        assert_eq!(count(Needs { new_sources: true, ..Needs::default() }), 1);
+        assert_eq!(count(Needs { own_source: Some("so".into()), ..Needs::default() }), 1);
+        assert_eq!(count(Needs { snat_ports: Some(2000..=3000), ..Needs::default() }), 1);
+        let endpoint = Some("192.0.2.7:2000".parse().unwrap());
+        assert_eq!(count(Needs { snat_endpoint: endpoint, ..Needs::default() }), 1);
     }
 
     #[test]

@@ -12,7 +12,7 @@
 //! - `choose`, `routes`, `snapshot`: pure, from facts to a snapshot; `confirm`: pure, whom to ask for, when
 //! - `decode`: rtnetlink messages to facts; `client`: requests; `events`: notifications
 //! - `watcher`: the loop that ties them together
-//! - `host`: settings without which the kernel would drop what it is handed
+//! - `host`: settings without which the kernel would drop what it is handed; `needs`: pure, which ones count
 
 mod choose;
 mod client;
@@ -22,6 +22,7 @@ mod events;
 mod facts;
 mod host;
 mod model;
+mod needs;
 mod prefix;
 mod routes;
 mod snapshot;

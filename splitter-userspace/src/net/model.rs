@@ -46,6 +46,8 @@ pub enum RouteAction {
     OnLink {
         /// The interface of the prefix.
         ifindex: u32,
+        /// Largest IP packet, in bytes: the interface's limit, or the route's own if that is less.
+        mtu: u32,
     },
     /// An address of this host: the packet is the kernel's and is never taken for a reply.
     Local,

@@ -30,7 +30,7 @@ pub(super) fn list(facts: &Facts, chooser: &Chooser<'_>) -> (Vec<Route>, Vec<Str
     paths.retain(|prefix, path| {
         *path == Path::Local || problems[usize::from(prefix.address.is_ipv6())].is_none()
     });
-    paths.extend(facts.addresses.iter().map(|address| (prefix::host(*address), Path::Local)));
+    paths.extend(facts.addresses.iter().map(|(_, address)| (prefix::host(*address), Path::Local)));
     let mut routes: Vec<_> =
         paths.into_iter().map(|(prefix, path)| Route { prefix, action: chooser.action(&path) }).collect();
     routes.extend(link_local_guard(&routes));

@@ -18,8 +18,9 @@ pub(super) fn build(facts: &Facts, interfaces: &[String], targets: &[IpAddr]) ->
     let (routes, rule_problems) = routes::list(facts, &chooser);
     let (interfaces, mut problems) = our_interfaces(&facts.links, interfaces);
     problems.extend(rule_problems);
+    let source = |target: &IpAddr| Some((*target, own_source(facts, &chooser, *target)?));
     Snapshot {
-        sources: HashMap::new(),
+        sources: targets.iter().filter_map(source).collect(),
         targets: targets.iter().map(|target| (*target, target_hop(facts, &chooser, *target))).collect(),
         neighbours: on_link_neighbours(facts, &chooser, &routes),
         routes,
@@ -36,7 +37,7 @@ pub(super) fn needed(
 ) -> BTreeMap<NeighbourKey, Condition> {
     let chooser = Chooser::new(facts, interfaces);
     let answered = targets.iter().filter_map(|target| match facts.answers.get(target) {
-        Some(Ok(path)) => chooser.needs(path, *target),
+        Some(Ok(answer)) => chooser.needs(&answer.path, *target),
         _ => None,
     });
     let gateways = facts.routes.iter().filter_map(|route| match &route.path {
@@ -48,21 +49,28 @@ pub(super) fn needed(
 
 fn target_hop(facts: &Facts, chooser: &Chooser<'_>, target: IpAddr) -> NextHop {
     match facts.answers.get(&target) {
-        Some(Ok(path)) => chooser.next_hop(path, target),
+        Some(Ok(answer)) => chooser.next_hop(&answer.path, target),
         Some(Err(why)) => NextHop::Unresolved { why: format!("the kernel has no route to {target}: {why}") },
         None => NextHop::Unresolved { why: format!("the route to {target} is being looked up") },
     }
 }
 
+/// The address of this host that the kernel would send from, if it would send.
+fn own_source(facts: &Facts, chooser: &Chooser<'_>, target: IpAddr) -> Option<IpAddr> {
+    let answer = facts.answers.get(&target)?.as_ref().ok()?;
+    answer.source.or_else(|| chooser.first_address(&answer.path, target))
+}
+
 /// Neighbours on the very interface that the routes name for their address. The same address may answer on
 /// two interfaces; the data plane looks it up by address alone.
 fn on_link_neighbours(facts: &Facts, chooser: &Chooser<'_>, routes: &[Route]) -> HashMap<IpAddr, Hop> {
-    let on_link = |key: &&NeighbourKey| {
-        routes::find(routes, key.1).map(|route| &route.action)
-            == Some(&RouteAction::OnLink { ifindex: key.0 })
+    let hop = |key: &NeighbourKey| match routes::find(routes, key.1)?.action {
+        RouteAction::OnLink { ifindex, mtu } if ifindex == key.0 => {
+            Some(chooser.hop(*key, Some(mtu)).ok()?.0)
+        }
+        _ => None,
     };
-    let keys = facts.neighbours.keys().filter(on_link);
-    keys.filter_map(|key| chooser.hop(*key).ok().map(|(hop, _)| (key.1, hop))).collect()
+    facts.neighbours.keys().filter_map(|key| Some((key.1, hop(key)?))).collect()
 }
 
 /// The configured interfaces that can be used, and what is wrong with the others.

@@ -2,7 +2,7 @@ use super::*;
 use crate::{
     config::Prefix,
     net::{
-        facts::{KernelRoute, Neighbour, Rule},
+        facts::{Answer, KernelRoute, Neighbour, Rule},
         model::Egress,
     },
 };
@@ -20,11 +20,15 @@ fn route(prefix: &str, metric: u32, path: Path) -> KernelRoute {
 }
 
 fn via(ifindex: u32, gateway: &str) -> Path {
-    Path::Gateway { ifindex, gateway: ip(gateway) }
+    Path::Gateway { ifindex, gateway: ip(gateway), mtu: None }
 }
 
 fn on_link(ifindex: u32) -> Path {
-    Path::OnLink { ifindex }
+    Path::OnLink { ifindex, mtu: None }
+}
+
+fn answer(path: Path, source: Option<&str>) -> Answer {
+    Answer { path, source: source.map(ip) }
 }
 
 fn link(index: u32, name: &str) -> Link {
@@ -37,7 +41,7 @@ fn facts(routes: Vec<KernelRoute>) -> Facts {
     let keys = [(2, ip("10.0.0.1")), (2, ip("10.0.0.7")), (3, ip("fe80::1"))];
     Facts {
         links: vec![link(2, "eth0"), link(3, "eth1"), link(9, "eth9")],
-        addresses: vec![ip("10.0.0.2")],
+        addresses: vec![(2, ip("10.0.0.2"))],
         rules: vec![standard_rule(32766, 254)],
         routes,
         answers: HashMap::new(),
@@ -195,7 +199,7 @@ fn targets_follow_the_kernels_answer_and_say_why_not() {
         ("10.8.0.1", Err("Network is unreachable (os error 101)".to_owned())),
         ("10.6.0.1", Ok(Path::Special("it encapsulates packets".to_owned()))),
     ];
-    facts.answers = answers.map(|(target, answer)| (ip(target), answer)).into();
+    facts.answers = answers.map(|(target, path)| (ip(target), path.map(|path| answer(path, None)))).into();
     assert_eq!(target_why(&facts, "10.0.0.7"), "resolved");
     assert_eq!(target_why(&facts, "10.7.0.1"), "resolved");
     assert_eq!(
@@ -212,9 +216,64 @@ fn targets_follow_the_kernels_answer_and_say_why_not() {
 #[test]
 fn a_resolved_target_names_its_gateway_and_interface() {
     let mut facts = facts(vec![]);
-    facts.answers = [(ip("10.7.0.1"), Ok(via(2, "10.0.0.1")))].into();
+    facts.answers = [(ip("10.7.0.1"), Ok(answer(via(2, "10.0.0.1"), None)))].into();
     let next_hop = build(&facts, &ours(), &[ip("10.7.0.1")]).targets.remove(&ip("10.7.0.1")).unwrap();
     assert_eq!(next_hop.to_string(), "via 10.0.0.1 dev eth0");
+}
+
+#[test]
+fn sources_are_what_the_kernel_says_or_the_interfaces_first_address() {
+    let mut facts = facts(vec![]);
+    facts.addresses = vec![(2, ip("fe80::2")), (2, ip("10.0.0.2")), (9, ip("10.9.0.2"))];
+    let answers = [
+        ("10.0.0.7", Ok(answer(on_link(2), Some("192.0.2.1")))),
+        ("10.7.0.1", Ok(answer(via(2, "10.0.0.1"), None))),
+        ("10.9.0.7", Ok(answer(on_link(9), None))),
+        ("2001:db8::7", Ok(answer(via(2, "fe80::1"), None))),
+        ("10.8.0.1", Err("Network is unreachable (os error 101)".to_owned())),
+    ];
+    facts.answers = answers.map(|(target, answer)| (ip(target), answer)).into();
+    let targets: Vec<_> = ["10.5.0.1"].map(ip).into_iter().chain(facts.answers.keys().copied()).collect();
+    let expected = [("10.0.0.7", "192.0.2.1"), ("10.7.0.1", "10.0.0.2"), ("10.9.0.7", "10.9.0.2")];
+    let expected = expected.map(|(target, source)| (ip(target), ip(source))).into();
+    assert_eq!(build(&facts, &ours(), &targets).sources, expected);
+
+    // A link-local address is no source; the next one is.
+    facts.addresses.push((2, ip("2001:db8::2")));
+    let sources = build(&facts, &ours(), &targets).sources;
+    assert_eq!(sources[&ip("2001:db8::7")], ip("2001:db8::2"));
+}
+
+/// `path` with a limit of its own.
+fn limited(path: &Path, limit: u32) -> Path {
+    match *path {
+        Path::Gateway { ifindex, gateway, .. } => Path::Gateway { ifindex, gateway, mtu: Some(limit) },
+        _ => Path::OnLink { ifindex: 2, mtu: Some(limit) },
+    }
+}
+
+#[test]
+fn the_smaller_of_the_routes_and_the_interfaces_mtu_counts() {
+    for (limit, mtu) in [(1400, 1400), (9000, 1500)] {
+        let mut facts = facts(vec![
+            route("0.0.0.0/0", 0, limited(&via(2, "10.0.0.1"), limit)),
+            route("10.0.0.0/24", 0, limited(&on_link(2), limit)),
+        ]);
+        let targets = ["10.0.0.7", "10.7.0.1"].map(ip);
+        let paths = [limited(&on_link(2), limit), limited(&via(2, "10.0.0.1"), limit)];
+        facts.answers = targets.into_iter().zip(paths.map(|path| Ok(answer(path, None)))).collect();
+        let snapshot = build(&facts, &ours(), &targets);
+        let expected = Hop { ifindex: 2, source: MAC, destination: PEER, mtu };
+        for client in ["198.51.100.7", "10.0.0.7"] {
+            assert_eq!(snapshot.lookup(ip(client)), Egress::Hop(expected), "{client}");
+        }
+        let on_link = RouteAction::OnLink { ifindex: 2, mtu };
+        assert!(snapshot.routes.iter().any(|route| route.action == on_link), "{:?}", snapshot.routes);
+        for target in targets {
+            let NextHop::Resolved { hop, .. } = snapshot.targets[&target] else { panic!("{target}") };
+            assert_eq!(hop, expected, "{target}");
+        }
+    }
 }
 
 #[test]
@@ -232,7 +291,8 @@ fn needed_are_the_gateways_and_the_targets_on_our_interfaces() {
         route("10.9.0.0/24", 0, via(9, "10.9.0.1")),
         route("10.0.0.0/24", 0, on_link(2)),
     ]);
-    facts.answers = [(ip("10.0.0.9"), Ok(on_link(2))), (ip("10.0.0.2"), Ok(Path::Local))].into();
+    let answers = [("10.0.0.9", on_link(2)), ("10.0.0.2", Path::Local)];
+    facts.answers = answers.map(|(target, path)| (ip(target), Ok(answer(path, None)))).into();
     let needed = needed(&facts, &ours(), &[ip("10.0.0.9"), ip("10.0.0.2")]);
     let expected = [((2, ip("10.0.0.1")), Condition::Sure), ((2, ip("10.0.0.9")), Condition::Missing)];
     assert_eq!(needed, expected.into());

@@ -265,7 +265,7 @@ impl Network {
     fn action(&self, text: &str) -> Result<RouteAction> {
         Ok(match text.split_once(' ') {
             Some(("via", hop)) => RouteAction::Via(self.way(hop)?),
-            Some(("on", "link")) => RouteAction::OnLink { ifindex: 1 },
+            Some(("on", "link")) => RouteAction::OnLink { ifindex: 1, mtu: 1500 },
             None if text == "local" => RouteAction::Local,
             None if text == "kernel" => RouteAction::Kernel { why: "the scenario wants it".into() },
             _ => bail!("`{text}` is none of `via HOP`, `on link`, `local` and `kernel`"),
