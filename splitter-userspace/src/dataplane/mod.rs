@@ -2,12 +2,14 @@
 //!
 //! - `object`: loads the program and its maps, sized by the configuration
 //! - `attach`: puts the program on interfaces
+//! - `facts`: what the kernel says about the loaded programs
 //! - `maps`: typed handles
 //! - `batch`: reads whole hash tables with few system calls
 //! - [`DataPlane`]: writes aside, flips, waits out the grace period, reads back
 
 mod attach;
 mod batch;
+mod facts;
 mod maps;
 mod object;
 
@@ -21,6 +23,7 @@ use splitter_common::{
 
 pub use self::{
     attach::{Attachment, Mode},
+    facts::ProgramFacts,
     object::{BENCH_OBJECT, Sizes},
 };
 use crate::{
@@ -208,6 +211,14 @@ impl DataPlane {
     /// It is not loaded.
     pub fn program(&self) -> Result<&aya::programs::Xdp, Error> {
         self.program.xdp()
+    }
+
+    /// What the kernel made of each program that is loaded.
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    pub fn programs(&self) -> Result<Vec<ProgramFacts>, Error> {
+        self.program.facts()
     }
 
     /// Writes an entry, as the kernel half would; for tests.

@@ -6,7 +6,7 @@ use aya::{
 };
 use splitter_common::abi::names;
 
-use super::{Attachment, Error, attach, maps::Maps};
+use super::{Attachment, Error, ProgramFacts, attach, maps::Maps};
 use crate::{
     config::{Daemon, XdpMode},
     image::directory_pages,
@@ -118,6 +118,21 @@ impl Program {
         program
             .and_then(|program| program.try_into().ok())
             .ok_or_else(|| Error::Load("the object has no XDP program".into()))
+    }
+
+    /// What the kernel made of each loaded program, in the order of their names.
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    pub fn facts(&self) -> Result<Vec<ProgramFacts>, Error> {
+        let mut facts = self
+            .object
+            .programs()
+            .filter(|(_, program)| program.fd().is_ok())
+            .map(|(name, program)| ProgramFacts::of(name, program))
+            .collect::<Result<Vec<_>, _>>()?;
+        facts.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(facts)
     }
 
     /// Carries the program's own log lines to this process's log, until the process ends.
