@@ -19,7 +19,7 @@ pub mod config;
 mod counters;
 mod daemon;
 mod http;
-mod ip;
+pub mod ip;
 mod load;
 mod long_lived;
 mod namespace;
