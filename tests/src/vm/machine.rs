@@ -33,7 +33,7 @@ fn start() -> Result<Report> {
             .with_context(|| format!("cannot mount {kind} on {place}"))?;
     }
     load_modules()?;
-    Report::to_port()
+    Report::open()
 }
 
 fn load_modules() -> Result<()> {

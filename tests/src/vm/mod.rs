@@ -1,7 +1,7 @@
 //! What is found out inside a virtual machine about its kernel; `cargo xtask vm` boots it.
 //!
-//! The program is the machine's first process and its only one. Started on a machine that runs already, it does the
-//! same for that machine's kernel, and prints to its own output.
+//! The program is the machine's first process and its only one. It refuses to be anything else: it would attach to a
+//! network card that others use.
 //!
 //! # Layout
 //! - `machine`: what a system would have done at its start, and the end
@@ -34,10 +34,15 @@ const SIZES: Sizes = Sizes { services: 16, backends: 64, neighbours: 64, flows: 
 /// Number of the first process.
 const INIT: u32 = 1;
 
-/// Finds out everything; a failure is a finding too.
+/// Finds out everything, a failure is a finding too, and switches the machine off.
 pub fn main() -> ExitCode {
-    let outcome = if id() == INIT { machine::whole_life(run) } else { run(Report::to_stdout()) };
-    match outcome {
+    if id() != INIT {
+        eprintln!(
+            "splitter-vm-guest: runs as the first process of a virtual machine alone: see `cargo xtask vm`"
+        );
+        return ExitCode::FAILURE;
+    }
+    match machine::whole_life(run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("splitter-vm-guest: {error:#}");

@@ -1,11 +1,9 @@
 //! Where the findings go.
 
-use std::{
-    fs::File,
-    io::{self, Write},
-};
+use std::{fs::File, io::Write as _};
 
 use anyhow::{Context as _, Result};
+use rustix::termios::tcdrain;
 
 use super::finding::{Finding, Outcome};
 
@@ -14,44 +12,28 @@ const PORT: &str = "/dev/ttyS1";
 
 /// Takes findings, one a line.
 pub struct Report {
-    to: Box<dyn Write>,
+    port: File,
 }
 
 impl Report {
-    /// For a program on a machine that runs already.
-    pub fn to_stdout() -> Self {
-        Self { to: Box::new(io::stdout()) }
-    }
-
-    /// For the first process of a virtual machine.
+    /// To the machine's second serial port.
     ///
     /// # Errors
-    /// The machine has no second serial port.
-    pub fn to_port() -> Result<Self> {
+    /// The machine has none.
+    pub fn open() -> Result<Self> {
         let port = File::options().write(true).open(PORT).with_context(|| format!("cannot open {PORT}"))?;
-        Ok(Self { to: Box::new(Port(port)) })
+        Ok(Self { port })
     }
 
-    /// Writes a finding; when this returns, it is outside of the machine.
+    /// Writes a finding; when this returns, it is outside of the machine. (What is in the port's buffer when the machine
+    /// is switched off is lost.)
     ///
     /// # Errors
     /// The other side is gone.
     pub fn say(&mut self, finding: &Finding) -> Result<()> {
-        let line = serde_json::to_string(finding)?;
-        writeln!(self.to, "{line}").and_then(|()| self.to.flush()).context("cannot write a finding")
-    }
-}
-
-/// A serial port that flushing empties: what is in its buffer when the machine is switched off is lost.
-struct Port(File);
-
-impl Write for Port {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(rustix::termios::tcdrain(&self.0)?)
+        let line = serde_json::to_string(finding)? + "\n";
+        self.port.write_all(line.as_bytes()).context("cannot write a finding")?;
+        tcdrain(&self.port).context("cannot write a finding")
     }
 }
 
