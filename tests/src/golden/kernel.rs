@@ -43,7 +43,7 @@ impl Kernel {
         let sizes = Sizes { services: 16, backends: 64, neighbours: 64, flows: 1024, embryonic: 1024 };
         let data_plane = namespace.run(|| -> Result<DataPlane> {
             let mut data_plane = DataPlane::load(&sizes)?;
-            data_plane.attach(name, XdpMode::Generic, None)?;
+            data_plane.attach(name, XdpMode::Auto, None)?;
             Ok(data_plane)
         })??;
         Ok(Self { data_plane, namespace })

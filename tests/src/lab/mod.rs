@@ -25,6 +25,7 @@ mod long_lived;
 mod namespace;
 mod one_arm;
 mod ready;
+mod redirects;
 mod runner;
 mod scratch;
 mod servers;
