@@ -5,6 +5,7 @@
 //! - [`demo`]: the release that `cargo xtask demo` walks through
 //! - [`golden`]: packets described in files, run on the host and in the kernel
 //! - [`mod@bench`]: what a packet costs in the kernel
+//! - [`vm`]: what is found out inside a virtual machine about its kernel
 //! - [`translated`]: the program as the verifier translated it
 //! - [`harness`]: how a test that needs root runs, or says why it does not
 
@@ -15,3 +16,4 @@ pub mod harness;
 pub mod lab;
 pub mod translated;
 pub mod verify;
+pub mod vm;

@@ -1,5 +1,6 @@
 //! `cargo xtask`: one subcommand per file, the same for a person and for CI.
 
+mod apt;
 mod bench;
 mod demo;
 mod launch;
@@ -7,6 +8,7 @@ mod process;
 mod setup;
 mod summary;
 mod test;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -31,6 +33,8 @@ enum Task {
     Bench,
     /// Format, lints, documentation and every test; tests that need root say so when they are skipped.
     Test,
+    /// Boot old and new kernels in an emulator; load, attach, golden packets and a transfer in each.
+    Vm(vm::Options),
 }
 
 fn main() -> ExitCode {
@@ -39,6 +43,7 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::run(&options),
         Task::Bench => bench::run(),
         Task::Test => test::run(),
+        Task::Vm(options) => vm::run(&options),
     };
     outcome.map_or_else(report, |()| ExitCode::SUCCESS)
 }

@@ -2,6 +2,7 @@
 //!
 //! - `object`: loads the program and its maps, sized by the configuration
 //! - `attach`: puts the program on interfaces
+//! - `facts`: what the kernel says about the loaded programs
 //! - `maps`: typed handles
 //! - `translations`: ports and connections of mode `snat`
 //! - `batch`: reads whole hash tables with few system calls
@@ -9,6 +10,7 @@
 
 mod attach;
 mod batch;
+mod facts;
 mod maps;
 mod object;
 mod translations;
@@ -23,6 +25,7 @@ use splitter_common::{
 
 pub use self::{
     attach::{Attachment, Mode},
+    facts::ProgramFacts,
     object::{BENCH_OBJECT, LOCAL_ADDRESSES, Sizes, Variant, verify},
 };
 use crate::{
@@ -216,6 +219,14 @@ impl DataPlane {
     /// It is not loaded.
     pub fn program(&self) -> Result<&aya::programs::Xdp, Error> {
         self.program.xdp()
+    }
+
+    /// What the kernel made of each program that is loaded.
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    pub fn programs(&self) -> Result<Vec<ProgramFacts>, Error> {
+        self.program.facts()
     }
 
     /// Writes an entry, as the kernel half would; for tests.

@@ -7,7 +7,7 @@ use aya::{
 };
 use splitter_common::abi::names;
 
-use super::{Attachment, Error, attach, maps::Maps};
+use super::{Attachment, Error, ProgramFacts, attach, maps::Maps};
 use crate::{
     config::{Config, ForwardMode, XdpMode},
     image::directory_pages,
@@ -244,6 +244,21 @@ impl Program {
             .ok_or_else(|| Error::Load(format!("the object has no XDP program {name}")))
     }
 
+    /// What the kernel made of each loaded program, in the order of their names.
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    pub fn facts(&self) -> Result<Vec<ProgramFacts>, Error> {
+        let mut facts = self
+            .object
+            .programs()
+            .filter(|(_, program)| program.fd().is_ok())
+            .map(|(name, program)| ProgramFacts::of(name, self.variant, program))
+            .collect::<Result<Vec<_>, _>>()?;
+        facts.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(facts)
+    }
+
     /// Carries the program's own log lines to this process's log, until the process ends.
     pub fn follow_log(&mut self) {
         let logger = match aya_log::EbpfLogger::init(&mut self.object) {
@@ -322,25 +337,23 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Loads every program by itself.
-pub fn verify(sizes: &Sizes) -> Result<Vec<(String, Result<String, String>)>, Error> {
+/// What the kernel makes of every program there is, or why it takes it not: name, and outcome. Each variant is loaded with
+/// maps of its own.
+///
+/// # Errors
+/// The maps cannot be made.
+pub fn verify(sizes: &Sizes) -> Result<Vec<(String, Result<ProgramFacts, String>)>, Error> {
     let mut all = Vec::new();
     for variant in [Variant::Frags, Variant::Plain] {
         let mut object = loader(sizes).load(OBJECT).map_err(|error| explain_load(&error))?;
         for name in names::PROGRAMS.iter().map(|forms| forms[variant as usize]).chain([names::RELEASE]) {
-            let program = xdp(&mut object, name)?;
-            all.push((
-                name.to_owned(),
-                program.load().map_err(|e| chain(&e)).map(|()| {
-                    let info = program.info().unwrap();
-                    format!(
-                        "{:?} {:?} {}",
-                        info.verified_instruction_count(),
-                        info.size_translated(),
-                        info.size_jitted()
-                    )
-                }),
-            ));
+            let loaded = xdp(&mut object, name)?.load().map_err(|error| chain(&error));
+            let program = object.program(name);
+            let facts = |()| {
+                let program = program.ok_or_else(|| format!("the object has no program {name}"))?;
+                ProgramFacts::of(name, variant, program).map_err(|error| error.to_string())
+            };
+            all.push((name.to_owned(), loaded.and_then(facts)));
         }
     }
     Ok(all)

@@ -48,7 +48,7 @@ pub fn routes(snapshot: &Snapshot, direct: &[Prefix], services: &[IpAddr]) -> ([
         if route.action == RouteAction::Local && services.contains(&route.prefix.address) {
             continue;
         }
-        let (action, hop, mtu) = action(snapshot, &route.action);
+        let (action, hop, mtu) = action(&route.action);
         entries.push((route.prefix, action, hop, mtu));
     }
     // Stable: where a prefix is both direct and a route, direct comes first.
@@ -86,16 +86,13 @@ fn table(entries: &[Entry]) -> RouteTable {
     table
 }
 
-fn action(snapshot: &Snapshot, action: &RouteAction) -> (u32, abi::Hop, u32) {
+const fn action(action: &RouteAction) -> (u32, abi::Hop, u32) {
     match action {
         RouteAction::Via(NextHop::Resolved { hop, .. }) => (abi::Route::VIA, kernel_hop(hop), hop.mtu),
         RouteAction::Via(NextHop::Unresolved { .. }) | RouteAction::Kernel { .. } => {
             (abi::Route::KERNEL, abi::Hop::UNRESOLVED, NO_LIMIT)
         }
-        RouteAction::OnLink { ifindex } => {
-            let link = snapshot.interfaces.iter().find(|interface| interface.index == *ifindex);
-            (abi::Route::ON_LINK, abi::Hop::UNRESOLVED, link.map_or(NO_LIMIT, |link| link.mtu))
-        }
+        RouteAction::OnLink { mtu, .. } => (abi::Route::ON_LINK, abi::Hop::UNRESOLVED, *mtu),
         RouteAction::Local => (abi::Route::DIRECT, abi::Hop::UNRESOLVED, NO_LIMIT),
     }
 }

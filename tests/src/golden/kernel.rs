@@ -40,7 +40,7 @@ impl Kernel {
         namespace.ip(&[format!("link add {name} index {index} type veth peer name peer")])?;
         let data_plane = namespace.run(|| -> Result<DataPlane> {
             let mut data_plane = DataPlane::load(&Sizes::SMALL)?;
-            data_plane.attach(name, XdpMode::Generic, None)?;
+            data_plane.attach(name, XdpMode::Auto, None)?;
             Ok(data_plane)
         })??;
         Ok(Self { data_plane, namespace })

@@ -18,15 +18,19 @@ mod packet;
 mod scenario;
 mod setting;
 
-use std::path::Path;
+use std::{env, path::PathBuf};
 
 use anyhow::Result;
 
 pub use self::{host::run as run_on_host, kernel::Kernel, scenario::Scenario};
 
+/// The environment variable that says where the scenarios are, where that is not the source tree.
+pub const FOLDER_VARIABLE: &str = "SPLITTER_GOLDEN";
+
 /// Where the scenarios are.
-pub fn folder() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/golden"))
+pub fn folder() -> PathBuf {
+    env::var_os(FOLDER_VARIABLE)
+        .map_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/golden").into(), PathBuf::from)
 }
 
 /// Every scenario, in the order of their names.

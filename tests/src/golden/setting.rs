@@ -175,7 +175,7 @@ impl Setting {
     /// Where an entry is and what it holds, at `now_ns`.
     ///
     /// # Errors
-    /// It names something that does not exist.
+    /// It names something that does not exist, or the clock has not run for as long as the entry is old.
     pub fn entry(&self, entry: &Entry, now_ns: u64) -> Result<(Exceptions, FlowKey, Flow)> {
         let service = self.service(&entry.service)?;
         let key = FlowKey::new(
@@ -185,7 +185,14 @@ impl Setting {
             entry.client.port().to_be_bytes(),
         );
         let backend = self.backend(&entry.service, &entry.backend)?;
-        let mut flow = Flow::new(backend, now_ns.saturating_sub(entry.age * 1_000_000_000));
+        let seen_ns = now_ns.checked_sub(entry.age * 1_000_000_000).with_context(|| {
+            format!(
+                "no entry can be {} s old: the machine started {} s ago",
+                entry.age,
+                now_ns / 1_000_000_000
+            )
+        })?;
+        let mut flow = Flow::new(backend, seen_ns);
         flow.client_fin = entry.client_fin.into();
         flow.backend_fin = entry.backend_fin.into();
         flow.reset = entry.reset.into();

@@ -32,6 +32,7 @@ impl Stage {
         let servers = Servers::start(&topology)?;
         let client = Runner::start(&topology.client)?;
         let scratch = Scratch::create()?;
+        topology.take_redirects(&scratch.bpf())?;
         let cli = Cli::new(&config::socket(scratch.folder()))?;
         let mut stage = Self { cli, daemon: None, client, servers, scratch, topology };
         let text = config::text(stage.scratch.folder(), stage.topology.hosts(), services);

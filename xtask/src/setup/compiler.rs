@@ -35,6 +35,11 @@ impl Compiler {
         self.sysroot.join("lib/rustlib/src/rust/library")
     }
 
+    /// Whether it has a standard library for `target`.
+    pub fn has_target(&self, target: &str) -> bool {
+        self.sysroot.join("lib/rustlib").join(target).join("lib").is_dir()
+    }
+
     /// Every file of the LLVM it carries, e.g. `libLLVM.so.22.1-rust-1.95.0-stable`.
     pub fn llvm_libraries(&self) -> Result<Vec<PathBuf>> {
         let lib = self.lib();

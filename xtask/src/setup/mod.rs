@@ -3,6 +3,7 @@
 mod bpf_linker;
 mod compiler;
 mod debian;
+mod musl;
 mod rust_src;
 mod system;
 
@@ -16,6 +17,16 @@ pub struct Options {
     /// Install nothing: report, and exit with 1 if something is missing.
     #[arg(long)]
     check: bool,
+    /// What `cargo xtask vm` needs, too: an emulator, and a way to build programs that need no libraries.
+    #[arg(long)]
+    vm: bool,
+}
+
+impl Options {
+    /// Installs what virtual machines need, too.
+    pub fn for_vm() -> Self {
+        Self { vm: true, ..Self::default() }
+    }
 }
 
 /// Something that must be on the machine.
@@ -32,7 +43,11 @@ trait Need {
 
 /// Brings the machine to where everything can be built and run; does nothing where it is already.
 pub fn run(options: &Options) -> Result<()> {
-    let needs = needs(&Compiler::find()?);
+    let compiler = Compiler::find()?;
+    let mut needs = needs(&compiler);
+    if options.vm {
+        needs.extend(needs_of_vm(compiler));
+    }
     let missing: Vec<_> = needs.iter().filter(|need| !report(need.as_ref())).collect();
     if missing.is_empty() {
         return Ok(());
@@ -54,6 +69,14 @@ fn needs(compiler: &Compiler) -> Vec<Box<dyn Need>> {
         Box::new(bpf_linker::BpfLinker::new(compiler.clone())),
     ];
     for tool in system::TOOLS {
+        needs.push(Box::new(tool));
+    }
+    needs
+}
+
+fn needs_of_vm(compiler: Compiler) -> Vec<Box<dyn Need>> {
+    let mut needs: Vec<Box<dyn Need>> = vec![Box::new(musl::MuslTarget::new(compiler))];
+    for tool in system::VM_TOOLS {
         needs.push(Box::new(tool));
     }
     needs

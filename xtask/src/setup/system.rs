@@ -22,6 +22,17 @@ pub const TOOLS: [Tool; 2] = [
     },
 ];
 
+/// What virtual machines are made and run with.
+pub const VM_TOOLS: [Tool; 3] = [
+    Tool {
+        program: "qemu-system-x86_64",
+        package: "qemu-system-x86",
+        why: "it emulates the machines that kernels are booted on",
+    },
+    Tool { program: "cpio", package: "cpio", why: "it packs what a kernel starts with" },
+    Tool { program: "xz", package: "xz-utils", why: "it unpacks kernel modules" },
+];
+
 impl Need for Tool {
     fn name(&self) -> String {
         self.program.to_owned()
