@@ -38,13 +38,15 @@ impl FlowKey {
     }
 }
 
-/// What is recorded of a connection: 16 bytes. Client and backend mark their FIN in bytes of their own, so that
+/// What is recorded of a connection: 24 bytes. Client and backend mark their FIN in bytes of their own, so that
 /// two CPUs never write the same byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[repr(C)]
 pub struct Flow {
     /// When its last packet was seen, nanoseconds of `CLOCK_MONOTONIC`.
     pub seen_ns: u64,
+    /// When it was first recorded, nanoseconds of `CLOCK_MONOTONIC`: it is at least that old.
+    pub since_ns: u64,
     /// Where it belongs.
     pub backend: BackendId,
     /// 1: the client has sent FIN.
@@ -57,10 +59,18 @@ pub struct Flow {
 }
 
 impl Flow {
-    /// A connection seen now.
+    /// A connection first seen now.
     #[inline(always)]
-    pub const fn new(backend: BackendId, seen_ns: u64) -> Self {
-        Self { seen_ns, backend, client_fin: 0, backend_fin: 0, reset: 0, _padding: [0; 3] }
+    pub const fn new(backend: BackendId, now_ns: u64) -> Self {
+        Self {
+            seen_ns: now_ns,
+            since_ns: now_ns,
+            backend,
+            client_fin: 0,
+            backend_fin: 0,
+            reset: 0,
+            _padding: [0; 3],
+        }
     }
 
     /// The same, seen at `now_ns` with FIN or RST as the packet had them.
@@ -91,6 +101,12 @@ impl Flow {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_flow_that_is_seen_again_is_as_old_as_before() {
+        let flow = Flow::new(BackendId::new(1), 100).touched(150, Sender::Client, false, false);
+        assert_eq!((flow.seen_ns, flow.since_ns), (150, 100));
+    }
 
     #[test]
     fn a_flow_ends_by_two_fins_or_a_reset_or_silence() {

@@ -81,6 +81,6 @@ const _: () = {
     );
     assert!(size_of::<Backend>() == 128);
     assert!(size_of::<FlowKey>() == 20);
-    assert!(size_of::<Flow>() == 16);
+    assert!(size_of::<Flow>() == 24);
     assert!(size_of::<BackendCounters>() == 40);
 };

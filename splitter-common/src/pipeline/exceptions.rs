@@ -52,7 +52,11 @@ pub fn place<T: Tables>(tables: &T, connection: &Connection) -> BackendId {
             }
         }
         Note::TouchEmbryonic => touch(embryonic),
-        Note::Promote => promote(tables, connection, placement.backend, now_ns),
+        Note::Promote => {
+            let mut flow = Flow::new(placement.backend, now_ns);
+            flow.since_ns = entries[1].map_or(now_ns, |embryonic| embryonic.since_ns);
+            promote(tables, connection, flow);
+        }
         Note::Forget => forget(tables, key),
         Note::ForgetAndRecord => {
             forget(tables, key);
@@ -94,8 +98,7 @@ pub fn answer<T: Tables>(tables: &T, connection: &Connection, backend: BackendId
 }
 
 #[inline(always)]
-fn promote<T: Tables>(tables: &T, connection: &Connection, backend: BackendId, now_ns: u64) {
-    let mut flow = Flow::new(backend, now_ns);
+fn promote<T: Tables>(tables: &T, connection: &Connection, mut flow: Flow) {
     flow.client_fin = connection.flags.fin().into();
     flow.reset = connection.flags.rst().into();
     if record(tables, Exceptions::Flows, &connection.key, &flow, TableEvent::Promoted) {

@@ -7,6 +7,7 @@
 //! looks harder.
 
 mod action;
+mod ages;
 mod daemon;
 mod memory;
 mod network;

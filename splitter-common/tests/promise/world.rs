@@ -77,6 +77,13 @@ impl World {
         self.memory.flows.borrow().evicted.len()
     }
 
+    /// For how long the flow table has known of a client's connection, nanoseconds; `None` when it does not.
+    pub fn known_for_ns(&self, client: usize) -> Option<u64> {
+        let entries = self.memory.flows.borrow().all();
+        let own = entries.iter().find(|(key, _)| is_of(key, self.address(client)));
+        own.map(|(_, flow)| self.memory.now_ns - flow.since_ns)
+    }
+
     /// Something happens.
     pub fn act(&mut self, action: &Action) -> Outcome {
         match *action {
@@ -102,7 +109,8 @@ impl World {
             Action::Stray { slot, size } => self.stray(slot, size),
         }
         self.excuse();
-        self.check_strangers()
+        self.check_strangers()?;
+        self.check_ages()
     }
 
     /// Nobody shifts, time passes, those whose slot is another's by now close: all slots must become CLEAN and the
@@ -146,6 +154,16 @@ impl World {
         }
         let state = self.peers[client].state;
         ensure(matches!(state, PeerState::Open(_)), || format!("client {client} is {state:?} for good"))
+    }
+
+    /// Nothing was seen before it began, or will begin.
+    fn check_ages(&self) -> Outcome {
+        for table in [Exceptions::Flows, Exceptions::Embryonic] {
+            let entries = self.memory.table(table).borrow().all();
+            let wrong = entries.iter().find(|(_, flow)| flow.since_ns > flow.seen_ns || flow.since_ns == 0);
+            ensure(wrong.is_none(), || format!("{table:?}: seen before it began: {wrong:?}"))?;
+        }
+        Ok(())
     }
 
     fn wait(&mut self, time: Duration) -> Outcome {
