@@ -121,6 +121,36 @@ pub fn deadlines_are_replaced_and_dropped() -> Result<()> {
     Ok(())
 }
 
+/// Which of both ends speaks first does not matter: both hear of it.
+pub fn a_deadline_resets_what_is_left() -> Result<()> {
+    let stage = Stage::build(PoolSizes { blue: 2, green: 1, canary: 1 }, &[WEB])?;
+    let mut long_lived = LongLived::new();
+    long_lived.open(&stage.client, &[WEB.target()], 40)?;
+    let left = long_lived.census().alive["blue1"];
+    let blue1 = support::endpoint(&stage, &WEB, "blue1")?;
+    let reply = stage.cli.run(&["drain", "web", &blue1, "--deadline", "4s", "--then", "reset", "--wait"])?;
+    ensure!(reply.code == Some(0), "{}", reply.stderr);
+    support::mentions(&reply.stdout, &["; reset in 4s\n", "the deadline has passed, what is left is reset"])?;
+    event(&stage, &format!("deadline drain web {blue1}: {left} live connections are reset (gen "))?;
+    let status = blue1_of(&stage)?;
+    ensure!(status.resetting && status.live == Some(Live::NOTHING), "{status:?}");
+    support::eventually("the connections to be reset", || {
+        Ok((long_lived.census().cut() == left).then_some(()))
+    })
+    .with_context(|| format!("{:?} of {left}", long_lived.census().cut))?;
+    ensure!(!long_lived.census().alive.contains_key("blue1"), "{:?}", long_lived.census());
+    let reply = stage.cli.run(&["wait", "web", "--for", "drained", "--backend", &blue1])?;
+    ensure!(reply.code == Some(0), "{}", reply.stderr);
+
+    support::change(&stage, &["ready", "web", &blue1])?;
+    let status = blue1_of(&stage)?;
+    ensure!(!status.resetting && status.slots > 0 && status.deadline.is_none(), "{status:?}");
+    long_lived.open(&stage.client, &[WEB.target()], 40)?;
+    let census = long_lived.census();
+    ensure!(census.alive.contains_key("blue1") && census.cut() == left, "{census:?}");
+    Ok(())
+}
+
 /// What the daemon says to a deadline that the command line would not send.
 fn refused(stage: &Stage, backend: &str, state: Admin, after_ms: u64) -> Result<String> {
     let api = Client::new(config::socket(stage.scratch.folder()));

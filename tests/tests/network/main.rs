@@ -49,6 +49,7 @@ fn main() -> ExitCode {
             leaving::a_switch_leaves_a_pool_and_waits_for_its_deadline,
         ),
         root_test("deadlines are replaced and dropped", leaving::deadlines_are_replaced_and_dropped),
+        root_test("a deadline resets what is left", leaving::a_deadline_resets_what_is_left),
         root_test("a service without backends rejects or drops", no_backend::rejects_or_drops),
         root_test("neighbours are lost under load", neighbours::lost_under_load),
         root_test("one interface for clients and backends", one_arm::one_interface_for_all),
