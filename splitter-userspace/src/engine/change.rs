@@ -26,34 +26,10 @@ impl Engine {
     pub(super) fn change(&mut self, request: &ChangeRequest) -> Result<Change, ApiError> {
         let name = &request.service;
         let index = self.service(name).ok_or_else(|| self.unknown_service(name))?;
-        let release = &self.services[index].release;
         match &request.action {
-            Action::Weights { weights } => {
-                let next = release.weights(weights).map_err(|refusal| refused(name, &refusal))?;
-                let weight = |release: &Release, pool| {
-                    release.current().weights.get(&pool).copied().unwrap_or_default()
-                };
-                for pool in
-                    PoolName::ALL.into_iter().filter(|pool| weight(&next, *pool) > weight(release, *pool))
-                {
-                    self.check_has_backend(index, pool)?;
-                }
-                self.release(index, "weights", next, &request.reason)
-            }
-            Action::Switch { pool, deadline } => {
-                let next = release.switch(*pool).map_err(|refusal| refused(name, &refusal))?;
-                self.check_has_backend(index, *pool)?;
-                check_deadline(name, *deadline)?;
-                self.switch(index, *pool, next, *deadline, &request.reason)
-            }
-            Action::Rollback => {
-                let next = release.rollback().unwrap_or_else(|| release.clone());
-                let change = self.release(index, "rollback", next, &request.reason)?;
-                if change.generation != change.generation_before {
-                    self.drop_deadlines(index, "rolled back", |deadline, _| deadline.of_a_switch());
-                }
-                Ok(change)
-            }
+            Action::Weights { weights } => self.weights(index, weights, &request.reason),
+            Action::Switch { pool, deadline } => self.switch(index, *pool, *deadline, &request.reason),
+            Action::Rollback => self.rollback(index, &request.reason),
             Action::Admin { backend, state, deadline } => {
                 check_deadline(name, *deadline)?;
                 self.admin(index, *backend, *state, *deadline, &request.reason)
@@ -61,14 +37,44 @@ impl Engine {
         }
     }
 
+    fn weights(
+        &mut self,
+        index: usize,
+        weights: &BTreeMap<PoolName, Weight>,
+        reason: &str,
+    ) -> Result<Change, ApiError> {
+        let service = &self.services[index];
+        let release = &service.release;
+        let next = release.weights(weights).map_err(|refusal| refused(&service.spec.name, &refusal))?;
+        let weight =
+            |release: &Release, pool| release.current().weights.get(&pool).copied().unwrap_or_default();
+        for pool in PoolName::ALL.into_iter().filter(|pool| weight(&next, *pool) > weight(release, *pool)) {
+            self.check_has_backend(index, pool)?;
+        }
+        self.release(index, "weights", next, reason)
+    }
+
+    fn rollback(&mut self, index: usize, reason: &str) -> Result<Change, ApiError> {
+        let release = &self.services[index].release;
+        let next = release.rollback().unwrap_or_else(|| release.clone());
+        let change = self.release(index, "rollback", next, reason)?;
+        if change.generation != change.generation_before {
+            self.drop_deadlines(index, "rolled back", |deadline, _| deadline.of_a_switch());
+        }
+        Ok(change)
+    }
+
     fn switch(
         &mut self,
         index: usize,
         pool: PoolName,
-        next: Release,
         deadline: Option<Deadline>,
         reason: &str,
     ) -> Result<Change, ApiError> {
+        let Service { release, spec, .. } = &self.services[index];
+        let next = release.switch(pool).map_err(|refusal| refused(&spec.name, &refusal))?;
+        self.check_has_backend(index, pool)?;
+        check_deadline(&spec.name, deadline)?;
         let before = self.services[index].owners();
         let change = self.release(index, "switch", next, reason)?;
         self.drop_deadlines(index, "switched anew", |deadline, _| deadline.of_a_switch());
