@@ -4,6 +4,7 @@ mod answer;
 pub mod client;
 pub mod control;
 mod feed;
+mod left;
 pub mod model;
 pub mod server;
 pub mod socket;

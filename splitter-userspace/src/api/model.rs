@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use super::left::{Deadline, DeadlineStatus, End, Left, Live};
 use crate::config::{PoolName, Weight};
 
 /// `GET /v1/status`: everything `splitter status` shows.
@@ -118,6 +119,8 @@ pub struct PoolStatus {
     pub connections_per_second: f64,
     /// Live recorded connections that stay with this pool although their slot names another backend.
     pub exceptions: u64,
+    /// What is left on it together; `None` while it gets new connections, since those are not counted.
+    pub live: Option<Live>,
     /// Backends in the config's order.
     pub backends: Vec<BackendStatus>,
 }
@@ -156,6 +159,12 @@ pub struct BackendStatus {
     pub connections_per_second: f64,
     /// Live recorded connections that stay with it although their slot names another backend.
     pub exceptions: u64,
+    /// What is left on it; `None` while it gets new connections, since those are not counted.
+    pub live: Option<Live>,
+    /// Until when that has time; `None`: as long as it needs.
+    pub deadline: Option<DeadlineStatus>,
+    /// Its live connections are being reset: a deadline has passed.
+    pub resetting: bool,
     /// Counters since the daemon attached.
     pub counters: BackendCounters,
 }
@@ -227,6 +236,9 @@ pub enum Action {
     Switch {
         /// The pool to switch to.
         pool: PoolName,
+        /// Until when the connections that stay with the other pools have time; replaces that of an earlier switch.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        deadline: Option<Deadline>,
     },
     /// Back to the last state before the release.
     Rollback,
@@ -236,6 +248,9 @@ pub enum Action {
         backend: std::net::SocketAddr,
         /// The new state.
         state: Admin,
+        /// With `drain`: until when its connections have time; replaces an earlier one, if only by none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        deadline: Option<Deadline>,
     },
 }
 
@@ -263,6 +278,9 @@ pub struct Change {
     pub after: Split,
     /// Share by pool read back from the kernel after the change.
     pub programmed: std::collections::BTreeMap<PoolName, f64>,
+    /// After a drain or a switch: what that leaves, as far as it has been seen; `None` where that is nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<Left>,
     /// The operator's words.
     pub reason: String,
 }
@@ -274,7 +292,7 @@ pub struct Event {
     pub sequence: u64,
     /// Unix time, milliseconds.
     pub time_unix_ms: u64,
-    /// `change`, `slots`, `health`, `next_hop`, `table`, `attach` or `warning`.
+    /// `change`, `deadline`, `slots`, `health`, `next_hop`, `table`, `attach` or `warning`.
     pub kind: String,
     /// Service concerned, if one is.
     pub service: Option<String>,

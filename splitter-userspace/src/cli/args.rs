@@ -4,7 +4,10 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::Daemon;
+use crate::{
+    api::model::{Deadline, End},
+    config::Daemon,
+};
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 failed, 2 usage, 3 undecided or timed out, 4 refused by policy or validation, \
@@ -63,6 +66,8 @@ pub enum Command {
         /// `blue` or `green`.
         pool: String,
         #[command(flatten)]
+        leaving: Leaving,
+        #[command(flatten)]
         why: Reason,
     },
     /// Go back to the last state before the release.
@@ -73,7 +78,7 @@ pub enum Command {
         why: Reason,
     },
     /// Give a backend no new connections; live ones stay.
-    Drain(BackendArgs),
+    Drain(DrainArgs),
     /// Put a backend back into service.
     Ready(BackendArgs),
     /// Take a backend out of service at once; its live connections are not kept.
@@ -132,6 +137,59 @@ pub struct BackendArgs {
     pub why: Reason,
 }
 
+/// A backend to be drained.
+#[derive(Args, Debug)]
+pub struct DrainArgs {
+    #[command(flatten)]
+    pub backend: BackendArgs,
+    #[command(flatten)]
+    pub leaving: Leaving,
+}
+
+/// What becomes of live connections that are left.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Leaving {
+    /// How long live connections have, e.g. `10m`; splitterd then does what --then says.
+    #[arg(long, value_name = "TIME", value_parser = deadline)]
+    pub deadline: Option<Duration>,
+    /// What the deadline does to live connections [default: leave].
+    #[arg(long, value_enum, value_name = "END", requires = "deadline")]
+    pub then: Option<Then>,
+    /// Follow until no live connection is left or the deadline has done its work.
+    #[arg(long)]
+    pub wait: bool,
+    /// With --wait: give up after this long.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, requires = "wait")]
+    pub timeout: Option<Duration>,
+}
+
+impl Leaving {
+    /// The deadline for the daemon.
+    pub fn deadline(&self) -> Option<Deadline> {
+        let then = self.then.map_or(End::Leave, Then::end);
+        self.deadline
+            .map(|after| Deadline { after_ms: u64::try_from(after.as_millis()).unwrap_or(u64::MAX), then })
+    }
+}
+
+/// What a deadline does to live connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Then {
+    /// They go on; an event says how many.
+    Leave,
+    /// Their next packet is answered with a reset.
+    Reset,
+}
+
+impl Then {
+    const fn end(self) -> End {
+        match self {
+            Self::Leave => End::Leave,
+            Self::Reset => End::Reset,
+        }
+    }
+}
+
 /// What to wait for.
 #[derive(Args, Debug)]
 pub struct WaitArgs {
@@ -179,6 +237,12 @@ fn assignment(text: &str) -> Result<(String, String), String> {
     }
 }
 
+fn deadline(text: &str) -> Result<Duration, String> {
+    let after =
+        humantime::parse_duration(text).map_err(|error| format!("{error}: write a duration, e.g. 10m"))?;
+    Deadline::check(after)
+}
+
 fn endpoint(text: &str) -> Result<SocketAddr, String> {
     text.parse()
         .map_err(|_| "write an address and a port, e.g. 198.51.100.7:40000 or [2001:db8::7]:40000".to_owned())
@@ -201,6 +265,23 @@ mod tests {
         assert_eq!(assignment("canary=5.25%"), Ok(("canary".into(), "5.25%".into())));
         assert!(assignment("canary").is_err());
         assert!(assignment("canary=many").unwrap_err().contains("`many` is not a number"));
+    }
+
+    #[test]
+    fn a_deadline_is_for_the_daemon() {
+        let deadline = |words: &[&str]| {
+            let cli = Cli::try_parse_from([&["splitter", "drain", "web", "10.0.1.11:8443"], words].concat());
+            cli.map(|cli| match cli.command {
+                Command::Drain(args) => args.leaving.deadline(),
+                other => panic!("{other:?}"),
+            })
+        };
+        assert_eq!(deadline(&[]).unwrap(), None);
+        let after = |after_ms, then| Some(Deadline { after_ms, then });
+        assert_eq!(deadline(&["--deadline", "1500ms"]).unwrap(), after(1500, End::Leave));
+        let reset = deadline(&["--deadline", "10m", "--then", "reset"]).unwrap();
+        assert_eq!(reset, after(600_000, End::Reset));
+        assert!(deadline(&["--then", "reset"]).is_err() && deadline(&["--timeout", "1s"]).is_err());
     }
 
     #[test]

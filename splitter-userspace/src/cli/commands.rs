@@ -7,15 +7,16 @@ use futures_util::StreamExt;
 use serde_json::json;
 
 use super::{
-    args::{BackendArgs, Cli, Command},
+    args::{BackendArgs, Cli, Command, DrainArgs, Leaving},
     failure::{Failure, FailureKind, Stop},
+    follow,
     output::Output,
     render, wait, watch,
 };
 use crate::{
     api::{
         client::Client,
-        model::{Action, Admin, ChangeRequest},
+        model::{Action, Admin, Change, ChangeRequest, Deadline},
     },
     config::{self, ConfigErrors, LoadError, PoolName, Weight},
 };
@@ -30,18 +31,23 @@ pub async fn run(cli: Cli, output: Output) -> Result<(), Stop> {
         Command::Status { service, watch: true } => watch::run(&client, service.as_deref(), output).await,
         Command::Weights { service, weights, why } => {
             let weights = parse_weights(&weights)?;
-            change(&client, service, Action::Weights { weights }, why.reason, output).await
+            let action = Action::Weights { weights };
+            change(&client, ChangeRequest { service, action, reason: why.reason }, output).await.map(drop)
         }
-        Command::Switch { service, pool, why } => {
-            let pool = parse_pool(&pool)?;
-            change(&client, service, Action::Switch { pool }, why.reason, output).await
+        Command::Switch { service, pool, leaving, why } => {
+            let action = Action::Switch { pool: parse_pool(&pool)?, deadline: leaving.deadline() };
+            leave(&client, ChangeRequest { service, action, reason: why.reason }, &leaving, output).await
         }
         Command::Rollback { service, why } => {
-            change(&client, service, Action::Rollback, why.reason, output).await
+            let request = ChangeRequest { service, action: Action::Rollback, reason: why.reason };
+            change(&client, request, output).await.map(drop)
         }
-        Command::Drain(args) => admin(&client, args, Admin::Drain, output).await,
-        Command::Ready(args) => admin(&client, args, Admin::Ready, output).await,
-        Command::Maint(args) => admin(&client, args, Admin::Maint, output).await,
+        Command::Drain(DrainArgs { backend, leaving }) => {
+            let request = admin(backend, Admin::Drain, leaving.deadline());
+            leave(&client, request, &leaving, output).await
+        }
+        Command::Ready(args) => change(&client, admin(args, Admin::Ready, None), output).await.map(drop),
+        Command::Maint(args) => change(&client, admin(args, Admin::Maint, None), output).await.map(drop),
         Command::Wait(args) => wait::run(&client, &args, output).await,
         Command::Explain { service, client: source } => {
             output.show(&client.explain(&service, source).await?, render::explanation)
@@ -53,20 +59,29 @@ pub async fn run(cli: Cli, output: Output) -> Result<(), Stop> {
     }
 }
 
-async fn change(
-    client: &Client,
-    service: String,
-    action: Action,
-    reason: String,
-    output: Output,
-) -> Result<(), Stop> {
-    let change = client.change(&ChangeRequest { service, action, reason }).await?;
-    output.show(&change, |change, _| change.line.clone())
+async fn change(client: &Client, request: ChangeRequest, output: Output) -> Result<Change, Stop> {
+    let change = client.change(&request).await?;
+    output.show(&change, |change, _| render::change(change))?;
+    Ok(change)
 }
 
-async fn admin(client: &Client, args: BackendArgs, state: Admin, output: Output) -> Result<(), Stop> {
-    let action = Action::Admin { backend: args.backend, state };
-    change(client, args.service, action, args.why.reason, output).await
+/// A change that leaves live connections behind, and what becomes of them if that is to be followed.
+async fn leave(
+    client: &Client,
+    request: ChangeRequest,
+    leaving: &Leaving,
+    output: Output,
+) -> Result<(), Stop> {
+    let change = change(client, request, output).await?;
+    match change.left.filter(|_| leaving.wait) {
+        Some(left) => follow::run(client, &change.service, left, leaving, output).await,
+        None => Ok(()),
+    }
+}
+
+fn admin(args: BackendArgs, state: Admin, deadline: Option<Deadline>) -> ChangeRequest {
+    let action = Action::Admin { backend: args.backend, state, deadline };
+    ChangeRequest { service: args.service, action, reason: args.why.reason }
 }
 
 async fn events(client: &Client, follow: bool, output: Output) -> Result<(), Stop> {

@@ -2,13 +2,14 @@
 //!
 //! # Layout
 //!
-//! `args` is the command line's grammar, `commands` one function per command, `wait` and `watch` the two that
-//! take their time; `render` turns answers into text and does nothing else; `output` and `terminal` are the
+//! `args` is the command line's grammar, `commands` one function per command, `wait`, `follow` and `watch` those
+//! that take their time; `render` turns answers into text and does nothing else; `output` and `terminal` are the
 //! only ones to write, `failure` decides the exit code.
 
 mod args;
 mod commands;
 mod failure;
+mod follow;
 mod output;
 mod render;
 mod terminal;

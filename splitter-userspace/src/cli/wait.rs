@@ -11,6 +11,7 @@ use super::{
     args::{Goal, WaitArgs},
     failure::{Failure, FailureKind, Stop},
     output::Output,
+    render,
 };
 use crate::api::{
     client::Client,
@@ -103,21 +104,25 @@ fn undrained(service: &ServiceStatus, only: Option<SocketAddr>) -> Result<Option
         Some(_) => named(backend),
         None => backend.admin != Admin::Ready,
     };
-    let busy = |backend: &BackendStatus| backend.slots > 0 || backend.exceptions > 0;
-    let held = listed(
-        service,
-        |backend| concerned(backend) && busy(backend),
-        |backend| {
-            format!("{} has {} slots and {} exceptions", backend.address, backend.slots, backend.exceptions)
-        },
-    );
-    Ok(held.or_else(|| unrecorded(service).filter(|_| backends(service).any(concerned))))
+    Ok(listed(service, |backend| concerned(backend) && holds(backend), held))
 }
 
-/// While a slot is DIRTY, a connection that has been silent since the shift is not known yet.
-fn unrecorded(service: &ServiceStatus) -> Option<String> {
-    let dirty = service.slots.dirty;
-    (dirty > 0).then(|| format!("{dirty} slots are dirty, so silent connections are not counted yet"))
+/// A backend has something left, or may have: a connection that has been silent since the shift is not known yet.
+/// What is being reset is given up.
+pub fn holds(backend: &BackendStatus) -> bool {
+    let unseen = backend.live.is_none_or(|live| !live.complete);
+    backend.slots > 0 || (!backend.resetting && (backend.exceptions > 0 || unseen))
+}
+
+fn held(backend: &BackendStatus) -> String {
+    let BackendStatus { address, slots, exceptions, live, .. } = backend;
+    match live {
+        Some(live) if *slots == 0 && *exceptions == 0 => format!(
+            "silent connections of {address} are not counted yet, but within {}",
+            render::time(live.complete_in_s)
+        ),
+        _ => format!("{address} has {slots} slots and {exceptions} exceptions"),
+    }
 }
 
 fn unsettled(service: &ServiceStatus) -> Option<String> {
@@ -147,10 +152,15 @@ fn listed(
 #[cfg(test)]
 mod tests {
     use super::{super::render::sample, *};
+    use crate::api::model::Live;
 
     fn args(state: Goal, backend: Option<&str>) -> WaitArgs {
         let backend = backend.map(|text| text.parse().unwrap());
         WaitArgs { service: "web".into(), state, timeout: Duration::from_secs(90), backend }
+    }
+
+    fn empty(backend: &mut BackendStatus) {
+        (backend.exceptions, backend.live) = (0, Some(Live::NOTHING));
     }
 
     fn lacking(service: &ServiceStatus, state: Goal, backend: Option<&str>) -> Option<String> {
@@ -162,27 +172,33 @@ mod tests {
         let mut service = sample::service();
         let what = lacking(&service, Goal::Drained, None);
         assert_eq!(what.as_deref(), Some("10.0.1.12:8443 has 0 slots and 12 exceptions"));
-        service.pools[0].backends[1].exceptions = 0;
-        service.slots.dirty = 0;
-        assert_eq!(lacking(&service, Goal::Drained, None), None);
+        empty(&mut service.pools[0].backends[1]);
+        assert_eq!(lacking(&service, Goal::Drained, None), None, "the dirty slots are others'");
     }
 
     #[test]
-    fn drained_is_not_known_while_slots_are_dirty() {
+    fn drained_is_not_known_while_its_own_slots_are_dirty() {
         let mut service = sample::service();
         service.pools[0].backends[1].exceptions = 0;
         let what = lacking(&service, Goal::Drained, None);
-        assert_eq!(what.as_deref(), Some("655 slots are dirty, so silent connections are not counted yet"));
+        let unseen = "silent connections of 10.0.1.12:8443 are not counted yet, but within 14m 20s";
+        assert_eq!(what.as_deref(), Some(unseen));
         service.pools[0].backends[1].admin = Admin::Ready;
         assert_eq!(lacking(&service, Goal::Drained, None), None, "nothing is to be drained");
+    }
+
+    #[test]
+    fn what_is_reset_is_drained() {
+        let mut service = sample::service();
+        service.pools[0].backends[1].resetting = true;
+        assert_eq!(lacking(&service, Goal::Drained, None), None);
     }
 
     #[test]
     fn drained_can_look_at_one_backend() {
         let mut service = sample::service();
         assert!(lacking(&service, Goal::Drained, Some("10.0.1.12:8443")).is_some());
-        service.pools[0].backends[1].exceptions = 0;
-        service.slots.dirty = 0;
+        empty(&mut service.pools[0].backends[1]);
         service.pools[0].backends[0].admin = Admin::Maint;
         assert_eq!(lacking(&service, Goal::Drained, Some("10.0.1.12:8443")), None);
         let unknown = lacks(&service, &args(Goal::Drained, Some("10.0.1.99:1"))).unwrap_err();

@@ -1,15 +1,21 @@
 //! What an operator asks for: one change, one generation, one line.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Instant};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use splitter_common::{abi::ServiceTable, hash::SLOTS, slot::BackendId, tables::Exceptions};
 
 use super::{
-    Engine, now_ns,
+    Engine,
+    deadlines::Cause,
+    now_ns,
     service::{Member, Service},
 };
 use crate::{
-    api::model::{Action, Admin, ApiError, Change, ChangeRequest, ErrorCode},
+    api::model::{Action, Admin, ApiError, Change, ChangeRequest, Deadline, ErrorCode},
     config::{PoolName, Weight},
     dataplane::Error,
     release::{NOTHING_TO_UNDO, Refusal, Release, describe},
@@ -20,31 +26,60 @@ impl Engine {
     pub(super) fn change(&mut self, request: &ChangeRequest) -> Result<Change, ApiError> {
         let name = &request.service;
         let index = self.service(name).ok_or_else(|| self.unknown_service(name))?;
-        let release = &self.services[index].release;
         match &request.action {
-            Action::Weights { weights } => {
-                let next = release.weights(weights).map_err(|refusal| refused(name, &refusal))?;
-                let weight = |release: &Release, pool| {
-                    release.current().weights.get(&pool).copied().unwrap_or_default()
-                };
-                for pool in
-                    PoolName::ALL.into_iter().filter(|pool| weight(&next, *pool) > weight(release, *pool))
-                {
-                    self.check_has_backend(index, pool)?;
-                }
-                self.release(index, "weights", next, &request.reason)
+            Action::Weights { weights } => self.weights(index, weights, &request.reason),
+            Action::Switch { pool, deadline } => self.switch(index, *pool, *deadline, &request.reason),
+            Action::Rollback => self.rollback(index, &request.reason),
+            Action::Admin { backend, state, deadline } => {
+                check_deadline(name, *deadline)?;
+                self.admin(index, *backend, *state, *deadline, &request.reason)
             }
-            Action::Switch { pool } => {
-                let next = release.switch(*pool).map_err(|refusal| refused(name, &refusal))?;
-                self.check_has_backend(index, *pool)?;
-                self.release(index, "switch", next, &request.reason)
-            }
-            Action::Rollback => {
-                let next = release.rollback().unwrap_or_else(|| release.clone());
-                self.release(index, "rollback", next, &request.reason)
-            }
-            Action::Admin { backend, state } => self.admin(index, *backend, *state, &request.reason),
         }
+    }
+
+    fn weights(
+        &mut self,
+        index: usize,
+        weights: &BTreeMap<PoolName, Weight>,
+        reason: &str,
+    ) -> Result<Change, ApiError> {
+        let service = &self.services[index];
+        let release = &service.release;
+        let next = release.weights(weights).map_err(|refusal| refused(&service.spec.name, &refusal))?;
+        let weight =
+            |release: &Release, pool| release.current().weights.get(&pool).copied().unwrap_or_default();
+        for pool in PoolName::ALL.into_iter().filter(|pool| weight(&next, *pool) > weight(release, *pool)) {
+            self.check_has_backend(index, pool)?;
+        }
+        self.release(index, "weights", next, reason)
+    }
+
+    fn rollback(&mut self, index: usize, reason: &str) -> Result<Change, ApiError> {
+        let release = &self.services[index].release;
+        let next = release.rollback().unwrap_or_else(|| release.clone());
+        let change = self.release(index, "rollback", next, reason)?;
+        if change.generation != change.generation_before {
+            self.drop_deadlines(index, "rolled back", |deadline, _| deadline.of_a_switch());
+        }
+        Ok(change)
+    }
+
+    fn switch(
+        &mut self,
+        index: usize,
+        pool: PoolName,
+        deadline: Option<Deadline>,
+        reason: &str,
+    ) -> Result<Change, ApiError> {
+        let Service { release, spec, .. } = &self.services[index];
+        let next = release.switch(pool).map_err(|refusal| refused(&spec.name, &refusal))?;
+        self.check_has_backend(index, pool)?;
+        check_deadline(&spec.name, deadline)?;
+        let before = self.services[index].owners();
+        let change = self.release(index, "switch", next, reason)?;
+        self.drop_deadlines(index, "switched anew", |deadline, _| deadline.of_a_switch());
+        let left = self.left_by_switch(&self.services[index], pool, &before);
+        Ok(Change { left: self.leave(index, Cause::Switch(pool), &left, deadline), ..change })
     }
 
     fn release(&mut self, index: usize, verb: &str, next: Release, reason: &str) -> Result<Change, ApiError> {
@@ -56,10 +91,14 @@ impl Engine {
             format!("{verb} {name} {}", describe(service.release.current(), next.current()))
         };
         let back = verb == "rollback";
+        let anew = verb == "switch" || (back && next != service.release);
         self.apply(index, &what, reason, move |service, _| {
             service.release = next;
             if back {
                 undrain(service);
+            }
+            if anew {
+                keep_again(service);
             }
             Ok(())
         })
@@ -70,6 +109,7 @@ impl Engine {
         index: usize,
         backend: SocketAddr,
         state: Admin,
+        deadline: Option<Deadline>,
         reason: &str,
     ) -> Result<Change, ApiError> {
         let service = &self.services[index];
@@ -83,14 +123,24 @@ impl Engine {
         if state != Admin::Ready {
             check_last(service, position)?;
         }
+        if state != Admin::Drain && deadline.is_some() {
+            return Err(refusal(format!(
+                "{name}: {} takes no deadline: it goes with drain or switch",
+                word(state)
+            )));
+        }
         let verb = word(state);
         let what = format!("{verb} {name} {backend} ({}) {} -> {verb}", member.pool, word(member.admin));
         let change = self.apply(index, &what, reason, move |service, _| {
             service.members[position].admin = state;
+            service.members[position].reset_no_more();
             Ok(())
         })?;
         self.publish_targets();
-        Ok(change)
+        self.drop_deadlines(index, &format!("{verb} {name} {backend}"), |_, id| id == member.id);
+        let left = (state == Admin::Drain)
+            .then(|| self.leave(index, Cause::Drain(backend), &[member.id].into(), deadline));
+        Ok(Change { left: left.flatten(), ..change })
     }
 
     /// Changes a service with `edit` and makes the outcome live as the next generation. Where the kernel refuses,
@@ -121,6 +171,7 @@ impl Engine {
         if changed {
             let name = &self.services[index].spec.name;
             self.log.push("change", Some(name), self.generation, line.clone(), reason);
+            self.drop_deadlines_of_owners(index);
         }
         let service = &self.services[index];
         Ok(Change {
@@ -134,6 +185,7 @@ impl Engine {
             before: before.release.current().clone(),
             after: service.release.current().clone(),
             programmed,
+            left: None,
             reason: reason.into(),
         })
     }
@@ -231,6 +283,18 @@ fn undrain(service: &mut Service) {
     }
 }
 
+/// A new order replaces an older one's end: connections that its deadline began to reset are kept again, but those of
+/// backends that were drained one by one.
+fn keep_again(service: &mut Service) {
+    let of_no_drain = service.members.iter_mut().filter(|member| member.admin != Admin::Drain);
+    of_no_drain.for_each(Member::reset_no_more);
+}
+
+fn check_deadline(service: &str, deadline: Option<Deadline>) -> Result<(), ApiError> {
+    let checked = deadline.map_or(Ok(Duration::ZERO), |deadline| Deadline::check(deadline.after()));
+    checked.map(drop).map_err(|wrong| refusal(format!("{service}: {wrong}")))
+}
+
 /// Taking out the last usable backend of a pool that has weight would turn its clients away.
 fn check_last(service: &Service, position: usize) -> Result<(), ApiError> {
     let member = service.members[position];
@@ -304,10 +368,30 @@ pub(super) fn failed(error: &Error) -> ApiError {
 mod tests {
     use super::*;
 
+    fn sample() -> Service {
+        crate::engine::samples::service(&crate::table::Order::new("a fleet-wide secret"))
+    }
+
+    #[test]
+    fn what_a_switch_reset_is_kept_again_and_what_a_drain_did_is_not() {
+        let mut service = sample();
+        service.members.iter_mut().for_each(|member| member.resetting = true);
+        service.members[0].admin = Admin::Drain;
+        keep_again(&mut service);
+        assert_eq!((service.members[0].resets(), service.members[1].resets()), (true, false));
+    }
+
+    #[test]
+    fn a_deadline_is_checked() {
+        let after = |after_ms| Some(Deadline { after_ms, then: crate::api::model::End::Leave });
+        assert!(check_deadline("web", None).is_ok() && check_deadline("web", after(1000)).is_ok());
+        let wrong = check_deadline("web", after(0)).unwrap_err();
+        assert!(wrong.message.starts_with("web: a deadline of 0s is out of bounds"), "{wrong}");
+    }
+
     #[test]
     fn a_rollback_brings_back_what_was_drained() {
-        let order = crate::table::Order::new("a fleet-wide secret");
-        let mut service = crate::engine::samples::service(&order);
+        let mut service = sample();
         service.members[0].admin = Admin::Drain;
         undrain(&mut service);
         assert_eq!(service.members[0].admin, Admin::Ready);

@@ -54,9 +54,10 @@ pub fn backends(services: &[Service], snapshot: &Snapshot) -> BTreeMap<u16, abi:
     let of_service = |service: &Service| -> Vec<(u16, abi::Backend)> {
         let backend = |member: &Member| {
             let way = way_to(service, snapshot, member);
-            let flags = if member.keeps() { abi::Backend::ALIVE } else { 0 };
+            let alive = if member.keeps() { abi::Backend::ALIVE } else { 0 };
+            let resetting = if member.resets() { abi::Backend::RESETTING } else { 0 };
             let (here, there) = (virtual_endpoint(service), endpoint_of(member));
-            (member.id.get(), abi::Backend::new(service.number, here, there, way, flags))
+            (member.id.get(), abi::Backend::new(service.number, here, there, way, alive | resetting))
         };
         service.members.iter().map(backend).collect()
     };

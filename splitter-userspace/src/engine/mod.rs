@@ -2,18 +2,23 @@
 //!
 //! - `service`: a service's release, members and slots; `sweep`: which entries and slots are done; `meter`:
 //!   shares and rates; `compile`, `forwarding`: the image for the kernel. All pure.
-//! - `change`: what an operator asks for; `upkeep`: what time, network and health checks ask for
+//! - `ledger`: live connections by backend and their decline; `deadlines`: until when they have time. Both pure.
+//! - `change`: what an operator asks for; `upkeep`: what time, network and health checks ask for; `leaving`: what is left on
+//!   backends that get nothing new, and its deadlines
 //! - `status`, `explain`: answers to questions
 //! - `handle`: how the API, the watcher and the checker reach the thread
 //! - `fill`: how full the tables are; `log`: events
 
 mod change;
 pub mod compile;
+mod deadlines;
 mod explain;
 mod fill;
 mod forwarding;
 mod handle;
 mod ids;
+mod leaving;
+mod ledger;
 mod log;
 mod meter;
 #[cfg(test)]
@@ -34,8 +39,10 @@ use tokio::sync::watch;
 
 pub use self::handle::Handle;
 use self::{
+    deadlines::Deadlines,
     fill::Fill,
     ids::BackendIds,
+    ledger::Ledger,
     log::EventLog,
     meter::Meter,
     service::{Member, Service},
@@ -65,6 +72,10 @@ pub struct Engine {
     meter: Meter,
     /// Live exceptions by backend, as the last sweep found them; `None` until they are counted under the present split.
     exceptions: Option<BTreeMap<BackendId, u64>>,
+    /// Live connections by backend, as the sweeps found them.
+    ledger: Ledger,
+    /// Until when they have time.
+    deadlines: Deadlines,
     /// Entries by table, as the last sweep found them.
     flows: Fill,
     embryonic: Fill,
@@ -107,6 +118,8 @@ impl Engine {
             generation: 0,
             meter: Meter::default(),
             exceptions: None,
+            ledger: Ledger::default(),
+            deadlines: Deadlines::default(),
             flows: Fill::default(),
             embryonic: Fill::default(),
             warnings: Warnings::default(),
@@ -229,7 +242,8 @@ fn members(spec: &config::Service, ids: &mut BackendIds, limit: u32) -> Result<V
             })?;
             let address = SocketAddr::new(backend.address, backend.port);
             let (admin, health) = (Admin::Ready, Health::Unchecked);
-            members.push(Member { id, pool: *name, address, weight: backend.weight, admin, health });
+            let (pool, weight, resetting) = (*name, backend.weight, false);
+            members.push(Member { id, pool, address, weight, admin, health, resetting });
         }
     }
     Ok(members)

@@ -35,7 +35,8 @@ pub fn service(order: &Order) -> Service {
     let member = |(pool, id): (PoolName, u16)| {
         let spec = &config.services[0].pools[&pool].backends[0];
         let (admin, health) = (Admin::Ready, Health::Unchecked);
-        Member { id: BackendId::new(id), pool, address: spec.endpoint(), weight: spec.weight, admin, health }
+        let (id, address) = (BackendId::new(id), spec.endpoint());
+        Member { id, pool, address, weight: spec.weight, admin, health, resetting: false }
     };
     let members = [(PoolName::Blue, 1), (PoolName::Green, 2)].map(member).to_vec();
     Service::new(0, config.services[0].clone(), members, &config.daemon.hash_seed, order)

@@ -1,6 +1,11 @@
 //! One service as the daemon keeps it: its release, its members and its slots. Pure: no clock, no map.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use splitter_common::{
     abi::ServiceTable,
@@ -58,12 +63,24 @@ pub struct Member {
     pub admin: Admin,
     /// The health check's word.
     pub health: Health,
+    /// A deadline has passed: what is left on it is reset. Never true of one that owns a slot.
+    pub resetting: bool,
 }
 
 impl Member {
     /// May get new connections.
     pub fn usable(&self) -> bool {
         self.admin == Admin::Ready && self.health != Health::Down
+    }
+
+    /// Its live connections are kept again.
+    pub const fn reset_no_more(&mut self) {
+        self.resetting = false;
+    }
+
+    /// Its live connections are to be reset.
+    pub const fn resets(&self) -> bool {
+        self.resetting
     }
 
     /// Its live connections can be kept.
@@ -144,8 +161,15 @@ impl Service {
             }
             *slot = shifted;
         }
+        self.end_resets();
         self.rebuild();
         moved
+    }
+
+    /// Who gets new connections keeps them.
+    fn end_resets(&mut self) {
+        let owners = self.owners();
+        self.members.iter_mut().filter(|member| owners.contains(&member.id)).for_each(Member::reset_no_more);
     }
 
     /// DIRTY slots whose time has come become TRACKED; returns how many.
@@ -182,6 +206,24 @@ impl Service {
             }
         }
         counts
+    }
+
+    /// Who gets new connections.
+    pub fn owners(&self) -> BTreeSet<BackendId> {
+        self.slots.iter().map(|slot| slot.current()).filter(|id| !id.is_none()).collect()
+    }
+
+    /// Until when each backend may have connections that have been silent since the shift, and so are recorded
+    /// nowhere: nanoseconds of `CLOCK_MONOTONIC`. Of one that is absent and owns no slot, every connection is recorded.
+    pub fn unseen_until_ns(&self) -> BTreeMap<BackendId, u64> {
+        let mut unseen = BTreeMap::new();
+        for (slot, until) in self.slots.iter().zip(&self.dirty_until_ns) {
+            if let State::Dirty { previous } = slot.state() {
+                let latest = unseen.entry(previous).or_default();
+                *latest = (*until).max(*latest);
+            }
+        }
+        unseen
     }
 
     /// Every slot is CLEAN.
@@ -238,7 +280,8 @@ impl Service {
     fn rebuild(&mut self) {
         let unsettled =
             if self.slots.iter().all(|slot| slot.is_clean()) { 0 } else { ServiceTable::UNSETTLED };
-        let flags = unsettled | flags(&self.spec) | self.number << 16;
+        let resetting = if self.members.iter().any(Member::resets) { ServiceTable::RESETTING } else { 0 };
+        let flags = unsettled | resetting | flags(&self.spec) | self.number << 16;
         let mut slots = [Slot::default(); SLOTS];
         slots.copy_from_slice(&self.slots);
         let idle_timeout_ns = nanoseconds(self.idle_timeout());
@@ -309,6 +352,40 @@ mod tests {
         assert_eq!(service.track(until) as usize, SLOTS);
         service.settle(&(0..SLOTS).collect::<Vec<_>>());
         assert!(service.settled());
+    }
+
+    #[test]
+    fn only_whose_slots_are_dirty_may_have_connections_that_nobody_has_seen() {
+        let order = order();
+        let mut service = samples::service(&order);
+        let (blue, green) = (service.members[0].id, service.members[1].id);
+        assert!(service.unseen_until_ns().is_empty());
+        service.release = service.release.weights(&canary_like(5000)).unwrap();
+        service.retarget(&order, 0);
+        service.release = service.release.switch(PoolName::Green).unwrap();
+        service.retarget(&order, 1000);
+        let until = 1000 + nanoseconds(service.idle_timeout() + ANSWER_MARGIN);
+        assert_eq!(service.unseen_until_ns(), [(blue, until)].into());
+        assert_eq!(service.owners(), [green].into());
+        service.track(until);
+        assert!(service.unseen_until_ns().is_empty());
+    }
+
+    #[test]
+    fn who_gets_new_connections_again_is_not_reset() {
+        let order = order();
+        let mut service = samples::service(&order);
+        service.release = service.release.switch(PoolName::Green).unwrap();
+        service.retarget(&order, 0);
+        service.members[0].resetting = true;
+        service.retarget(&order, 0);
+        assert!(service.members[0].resets());
+        service.release = service
+            .release
+            .weights(&[(PoolName::Blue, crate::config::Weight::from_basis_points(1).unwrap())].into())
+            .unwrap();
+        service.retarget(&order, 0);
+        assert!(!service.members[0].resets());
     }
 
     #[test]

@@ -14,11 +14,12 @@ use super::{
     change::{failed, slots_of},
     fill::Fill,
     meter::{self, Window},
+    now_ns,
     service::{Member, Service},
 };
 use crate::{
     api::model::{
-        ApiError, BackendCounters, BackendStats, BackendStatus, InterfaceStatus, Measured, PoolStatus,
+        ApiError, BackendCounters, BackendStats, BackendStatus, InterfaceStatus, Live, Measured, PoolStatus,
         ReasonCount, ServiceStats, ServiceStatus, Stats, Status, TableStatus,
     },
     config::{PoolName, Protocol},
@@ -88,7 +89,8 @@ impl Engine {
         let window = self.meter.window(service.changed_ns);
         let begun = |wanted: &dyn Fn(&Member) -> bool| begun(service, &window, wanted);
         let all = begun(&|_| true);
-        let pool = |name: &PoolName| self.pool_status(service, *name, &table, &window, all);
+        let live = self.live(service);
+        let pool = |name: &PoolName| self.pool_status(service, *name, &table, &window, all, &live);
         let split = service.release.current();
         Ok(ServiceStatus {
             name: service.spec.name.clone(),
@@ -113,6 +115,7 @@ impl Engine {
         table: &ServiceTable,
         window: &Window,
         all: u64,
+        live: &BTreeMap<BackendId, Live>,
     ) -> PoolStatus {
         let weight = service.release.current().weights.get(&name).copied().unwrap_or_default();
         let own = begun(service, window, &|member| member.pool == name);
@@ -120,7 +123,7 @@ impl Engine {
         let members: Vec<&Member> = service.members.iter().filter(|member| member.pool == name).collect();
         let held = slots_by_backend(table);
         let backends: Vec<BackendStatus> =
-            members.iter().map(|member| self.backend_status(service, member, &held, window)).collect();
+            members.iter().map(|member| self.backend_status(service, member, &held, window, live)).collect();
         PoolStatus {
             name,
             weight,
@@ -129,6 +132,7 @@ impl Engine {
             measured: measured(own, all, window),
             connections_per_second: rate(own, window.seconds),
             exceptions: backends.iter().map(|backend| backend.exceptions).sum(),
+            live: backends.iter().try_fold(Live::NOTHING, |sum, backend| Some(sum.and(backend.live?))),
             backends,
         }
     }
@@ -139,6 +143,7 @@ impl Engine {
         member: &Member,
         held: &BTreeMap<BackendId, u32>,
         window: &Window,
+        live: &BTreeMap<BackendId, Live>,
     ) -> BackendStatus {
         let begun = begun(service, window, &|other| other.id == member.id);
         let next_hop = self.snapshot.targets.get(&member.address.ip());
@@ -151,6 +156,9 @@ impl Engine {
             slots: held.get(&member.id).copied().unwrap_or(0),
             connections_per_second: rate(begun, window.seconds),
             exceptions: self.exceptions.as_ref().and_then(|all| all.get(&member.id)).copied().unwrap_or(0),
+            live: live.get(&member.id).copied(),
+            deadline: self.deadlines.of(member.id).map(|deadline| deadline.status(now_ns())),
+            resetting: member.resets(),
             counters: self.counters(member.id),
         }
     }

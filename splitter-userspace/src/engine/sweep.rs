@@ -7,7 +7,10 @@ use splitter_common::{
     slot::{BackendId, State},
 };
 
-use super::service::{Member, Service};
+use super::{
+    ledger::Tally,
+    service::{Member, Service},
+};
 
 /// A closed connection's entry is kept this long, for its last packets.
 const LINGER_NS: u64 = 5_000_000_000;
@@ -26,6 +29,8 @@ pub struct Findings {
     pub blocked: BTreeSet<SlotRef>,
     /// Live exceptions by the backend they stay with.
     pub exceptions: BTreeMap<BackendId, u64>,
+    /// Live entries by backend, whatever their slot's `current` is.
+    pub live: BTreeMap<BackendId, Tally>,
 }
 
 /// Judges a table's entries at `now_ns`.
@@ -60,6 +65,9 @@ fn judge_one(findings: &mut Findings, service: &Service, key: &FlowKey, flow: &F
         // An entry tells a young connection from one of `previous`. Even one of no use stays: since it was read, a SYN
         // may have recorded the 4-tuple anew, and the removal would take that.
         State::Dirty { .. } => {}
+    }
+    if alive && fresh && !slot.is_clean() {
+        findings.live.entry(flow.backend).or_default().add(flow.since_ns);
     }
     // One that has just closed counts too: anybody can forge the reset that closed it.
     if needed && flow.backend != slot.current() && !slot.is_clean() {
@@ -119,6 +127,7 @@ mod tests {
         let found = findings(&service, Flow::new(blue, NOW_NS));
         assert_eq!((found.blocked.len(), found.exceptions.get(&blue)), (1, Some(&1)));
         assert!(found.remove.is_empty());
+        assert_eq!(found.live, [(blue, Tally { connections: 1, oldest_ns: NOW_NS })].into());
         assert_eq!(settleable(std::slice::from_ref(&service), &found.blocked).len(), SLOTS - 1);
     }
 
@@ -140,6 +149,7 @@ mod tests {
         ] {
             let found = findings(&service, flow);
             assert_eq!((found.remove.len() == 1, found.blocked.is_empty()), (goes, goes), "{flow:?}");
+            assert!(!found.live.contains_key(&blue), "{flow:?}");
         }
     }
 

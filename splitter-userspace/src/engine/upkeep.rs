@@ -45,6 +45,7 @@ impl Engine {
             self.due.sample_ns = now + SAMPLE_NS;
             self.sample();
         }
+        self.end_overdue();
         if now >= self.due.sweep_ns && self.services.iter().any(|service| !service.settled()) {
             let started = Instant::now();
             self.report("sweep", Self::sweep);
@@ -83,7 +84,7 @@ impl Engine {
     /// The order is what makes it right. Embryonic entries first: one may be promoted meanwhile, and then stands in
     /// the flow table, which is read later. Between the two, a grace period: no packet still promotes an entry that
     /// has been removed.
-    fn sweep(&mut self) -> Result<(), Error> {
+    pub(super) fn sweep(&mut self) -> Result<(), Error> {
         self.track()?;
         let embryonic = self.judge(Exceptions::Embryonic)?;
         self.data_plane.wait();
@@ -95,7 +96,9 @@ impl Engine {
         self.exceptions = Some(exceptions);
         self.report_filling();
         let blocked: BTreeSet<_> = embryonic.blocked.union(&flows.blocked).copied().collect();
-        self.settle(&sweep::settleable(&self.services, &blocked))
+        let settled = self.settle(&sweep::settleable(&self.services, &blocked));
+        self.record_live(flows.live);
+        settled
     }
 
     /// Counts the exceptions unless that was done since the last change: what was none before can be one now.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use splitter_userspace::{
     api::{
         client::ClientError,
-        model::{Action, ChangeRequest, ErrorCode},
+        model::{Action, ChangeRequest, Deadline, End, ErrorCode},
         server::MAX_BODY,
     },
     config::PoolName,
@@ -57,6 +57,25 @@ async fn a_change_is_taken_as_documented() {
 }
 
 #[tokio::test]
+async fn a_deadline_is_taken_as_documented() {
+    let served = Served::start();
+    for body in [
+        r#"{"service":"web","action":"switch","pool":"green","deadline":{"after_ms":600000,"then":"reset"},"reason":""}"#,
+        r#"{"service":"web","action":"admin","backend":"10.0.1.11:8443","state":"drain",
+            "deadline":{"after_ms":1500,"then":"leave"},"reason":""}"#,
+    ] {
+        assert_eq!(raw(&served, "POST", "/v1/change", body).await.0, StatusCode::OK);
+        let request = served.fake.memory().requests.pop().unwrap();
+        assert_eq!(serde_json::to_value(request).unwrap(), serde_json::from_str::<Value>(body).unwrap());
+    }
+    let short = r#"{"service":"web","action":"switch","pool":"green","deadline":{"after_ms":1}}"#;
+    assert_eq!(raw(&served, "POST", "/v1/change", short).await.0, StatusCode::OK);
+    let request = served.fake.memory().requests.pop().unwrap();
+    let deadline = Some(Deadline { after_ms: 1, then: End::Leave });
+    assert_eq!(request.action, Action::Switch { pool: PoolName::Green, deadline });
+}
+
+#[tokio::test]
 async fn wrong_requests_are_refused_in_words() {
     let served = Served::start();
     let refuse = async |method, path, body: &'static str, status, words| {
@@ -64,6 +83,15 @@ async fn wrong_requests_are_refused_in_words() {
     };
     refuse("POST", "/v1/change", "{", StatusCode::BAD_REQUEST, "not a change request in JSON").await;
     refuse("POST", "/v1/change", r#"{"service":"web","action":"fly"}"#, StatusCode::BAD_REQUEST, "fly").await;
+    let wrong_end =
+        r#"{"service":"web","action":"switch","pool":"green","deadline":{"after_ms":1,"then":"fly"}}"#;
+    refuse("POST", "/v1/change", wrong_end, StatusCode::BAD_REQUEST, "fly").await;
+    let no_time = r#"{"service":"web","action":"switch","pool":"green","deadline":{"then":"reset"}}"#;
+    refuse("POST", "/v1/change", no_time, StatusCode::BAD_REQUEST, "after_ms").await;
+    let wrong_unit = r#"{"service":"web","action":"switch","pool":"green","deadline":{"after_s":1}}"#;
+    refuse("POST", "/v1/change", wrong_unit, StatusCode::BAD_REQUEST, "after_s").await;
+    let negative = r#"{"service":"web","action":"switch","pool":"green","deadline":{"after_ms":-1}}"#;
+    refuse("POST", "/v1/change", negative, StatusCode::BAD_REQUEST, "-1").await;
     refuse("GET", "/v2/status", "", StatusCode::NOT_FOUND, "there is no /v2/status here").await;
     refuse("GET", "/v1/change", "", StatusCode::METHOD_NOT_ALLOWED, "does not take GET").await;
     refuse("GET", "/v1/status?servise=web", "", StatusCode::BAD_REQUEST, "servise").await;
@@ -87,7 +115,7 @@ async fn the_client_tells_failures_apart() {
     let client = served.client();
     let mut request = ChangeRequest {
         service: "web".into(),
-        action: Action::Switch { pool: PoolName::Green },
+        action: Action::Switch { pool: PoolName::Green, deadline: None },
         reason: String::new(),
     };
     assert_eq!(client.change(&request).await.unwrap().slots_moved, 3277);

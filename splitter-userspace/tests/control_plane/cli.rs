@@ -4,6 +4,7 @@ use std::{path::Path, process::Stdio, time::Duration};
 
 use crate::daemon::{STATS, STATUS, Served, event, run, splitter};
 use serde_json::{Value, json};
+use splitter_userspace::api::model::Live;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 
 const CHANGE_LINE: &str =
@@ -76,6 +77,15 @@ async fn every_change_sends_its_action() {
             json!({ "action": "admin", "backend": "10.0.1.11:8443", "state": "drain" }),
         ),
         (
+            &["drain", "web", "10.0.1.11:8443", "--deadline", "10m"],
+            json!({ "action": "admin", "backend": "10.0.1.11:8443", "state": "drain",
+                "deadline": { "after_ms": 600_000, "then": "leave" } }),
+        ),
+        (
+            &["switch", "web", "green", "--deadline", "90s", "--then", "reset"],
+            json!({ "action": "switch", "pool": "green", "deadline": { "after_ms": 90_000, "then": "reset" } }),
+        ),
+        (
             &["ready", "web", "10.0.1.11:8443"],
             json!({ "action": "admin", "backend": "10.0.1.11:8443", "state": "ready" }),
         ),
@@ -106,6 +116,21 @@ async fn exit_codes_tell_failures_apart() {
         (&["weights", "web", "purple=5"], 4, "there is no pool `purple`"),
         (&["weights", "web", "canary=101"], 4, "is not a weight"),
         (&["switch", "web", "purple"], 4, "there is no pool `purple`"),
+        (&["drain", "web", "10.0.1.11:8443", "--deadline", "soon"], 2, "write a duration, e.g. 10m"),
+        (
+            &["drain", "web", "10.0.1.11:8443", "--deadline", "0s"],
+            2,
+            "out of bounds: give one from 1s to 30days",
+        ),
+        (&["switch", "web", "green", "--deadline", "31days"], 2, "out of bounds"),
+        (
+            &["switch", "web", "green", "--deadline", "1m", "--then", "fly"],
+            2,
+            "[possible values: leave, reset]",
+        ),
+        (&["drain", "web", "10.0.1.11:8443", "--then", "reset"], 2, "--deadline <TIME>"),
+        (&["switch", "web", "green", "--timeout", "1m"], 2, "--wait"),
+        (&["ready", "web", "10.0.1.11:8443", "--deadline", "1m"], 2, "unexpected argument"),
         (&["status", "dns", "--watch"], 4, "there is no service `dns`"),
         (&["status", "--socket", "/nonexistent/s"], 5, "cannot reach splitterd on /nonexistent/s"),
     ] {
@@ -130,8 +155,8 @@ async fn wait_ends_when_the_goal_is_reached() {
     tokio::time::sleep(Duration::from_millis(300)).await;
     {
         let service = &mut served.fake.memory().status.services[0];
-        service.pools[0].backends[1].exceptions = 0;
-        (service.slots.clean, service.slots.dirty) = (service.slots.clean + service.slots.dirty, 0);
+        let backend = &mut service.pools[0].backends[1];
+        (backend.exceptions, backend.live) = (0, Some(Live::NOTHING));
     }
     let output = waiting.wait_with_output().await.unwrap();
     let text = String::from_utf8(output.stdout).unwrap();

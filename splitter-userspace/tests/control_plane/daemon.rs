@@ -12,7 +12,7 @@ use splitter_userspace::{
     api::{
         client::Client,
         control::Control,
-        model::{ApiError, Change, ChangeRequest, ErrorCode, Event, Explanation, Stats, Status},
+        model::{ApiError, Change, ChangeRequest, ErrorCode, Event, Explanation, Left, Stats, Status},
         server, socket,
     },
     config::PoolName,
@@ -33,6 +33,8 @@ pub const STATS: &str = include_str!("../../src/cli/render/sample_stats.json");
 pub struct Memory {
     pub status: Status,
     pub events: Vec<Event>,
+    /// What every change leaves.
+    pub left: Option<Left>,
     /// Every change that arrived, the refused ones too.
     pub requests: Vec<ChangeRequest>,
 }
@@ -100,6 +102,7 @@ impl Control for Fake {
             after: before.clone(),
             before,
             programmed: [(PoolName::Blue, 0.95), (PoolName::Canary, 0.05)].into(),
+            left: self.memory().left.clone(),
             reason: request.reason,
         })
     }
@@ -151,6 +154,7 @@ impl Served {
         let memory = Memory {
             status: serde_json::from_str(STATUS).unwrap(),
             events: vec![event(1), event(2)],
+            left: None,
             requests: vec![],
         };
         let fake = Fake { memory: Arc::new(Mutex::new(memory)), live: broadcast::channel(16).0 };

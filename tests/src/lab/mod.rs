@@ -18,6 +18,7 @@ mod cli;
 pub mod config;
 mod counters;
 mod daemon;
+pub mod held;
 mod http;
 pub mod ip;
 mod load;

@@ -29,7 +29,7 @@ use self::{
 };
 
 /// Room in the maps: enough for every step that loads the program by itself.
-const SIZES: Sizes = Sizes { services: 16, backends: 64, neighbours: 64, flows: 1024, embryonic: 1024 };
+const SIZES: Sizes = Sizes::SMALL;
 
 /// Number of the first process.
 const INIT: u32 = 1;

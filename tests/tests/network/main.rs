@@ -6,6 +6,7 @@ mod balance;
 mod checks;
 mod drain;
 mod forwarding;
+mod leaving;
 mod neighbours;
 mod no_backend;
 mod one_arm;
@@ -39,6 +40,16 @@ fn main() -> ExitCode {
         root_test("a drained backend empties", drain::a_drained_backend_empties),
         root_test("an early rollback hides no connection", drain::an_early_rollback_hides_no_connection),
         root_test("the last backend is not drained", drain::the_last_backend_is_not_drained),
+        root_test(
+            "5,000 live connections are counted while their backend is drained",
+            leaving::five_thousand_connections_are_counted,
+        ),
+        root_test(
+            "a switch leaves a pool and waits for its deadline",
+            leaving::a_switch_leaves_a_pool_and_waits_for_its_deadline,
+        ),
+        root_test("deadlines are replaced and dropped", leaving::deadlines_are_replaced_and_dropped),
+        root_test("a deadline resets what is left", leaving::a_deadline_resets_what_is_left),
         root_test("a service without backends rejects or drops", no_backend::rejects_or_drops),
         root_test("neighbours are lost under load", neighbours::lost_under_load),
         root_test("one interface for clients and backends", one_arm::one_interface_for_all),

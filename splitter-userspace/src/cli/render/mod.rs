@@ -2,6 +2,7 @@
 
 mod event;
 mod explain;
+mod left;
 mod number;
 #[cfg(test)]
 pub mod sample;
@@ -11,6 +12,8 @@ mod table;
 
 pub use event::event;
 pub use explain::explanation;
+pub use left::{change, left};
+pub use number::time;
 pub use stats::stats;
 pub use status::status;
 

@@ -1,5 +1,7 @@
 //! Numbers with their units.
 
+use std::time::Duration;
+
 use crate::api::model::Measured;
 
 /// A fraction of one as a percentage with up to two decimals.
@@ -37,9 +39,21 @@ pub fn count(number: impl Into<u64>) -> String {
     grouped
 }
 
+/// A time in whole seconds.
+pub fn time(seconds: f64) -> String {
+    humantime::format_duration(Duration::from_secs(seconds.round() as u64)).to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_have_whole_seconds() {
+        for (seconds, text) in [(0.0, "0s"), (0.4, "0s"), (59.6, "1m"), (723.2, "12m 3s"), (-1.0, "0s")] {
+            assert_eq!(time(seconds), text);
+        }
+    }
 
     #[test]
     fn percentages_have_no_needless_zeros() {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{
-    Style, Tone,
+    Style, Tone, left,
     number::{count, measured, percent, rate},
     table::{Column, Field, layout},
 };
@@ -60,7 +60,7 @@ fn service(service: &ServiceStatus, style: Style) -> String {
         rollback(service.rollback_to.as_ref()),
         layout(POOL_COLUMNS, service.pools.iter().map(|one| pool(one, service.stable)), style),
         layout(BACKEND_COLUMNS, backends.map(|(pool, one)| backend(pool, one)), style),
-    )
+    ) + &left::table(service, style)
 }
 
 fn headline(service: &ServiceStatus, style: Style) -> String {

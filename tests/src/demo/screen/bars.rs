@@ -71,7 +71,7 @@ pub fn sample(name: &str) -> ServiceStatus {
     let pool = |name: &str, share: f64| {
         serde_json::json!({
             "name": name, "weight": share * 100.0, "wanted": share, "programmed": share, "measured": null,
-            "connections_per_second": 0.0, "exceptions": 0, "backends": [],
+            "connections_per_second": 0.0, "exceptions": 0, "live": null, "backends": [],
         })
     };
     let service = serde_json::json!({
