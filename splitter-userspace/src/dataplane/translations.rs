@@ -1,6 +1,6 @@
 //! Mode `snat`: the ports' queues, and the connections at the ports.
 
-use std::{ops::RangeInclusive, time::Duration};
+use std::time::Duration;
 
 use aya::programs::{TestRun as _, TestRunOptions};
 use splitter_common::{
@@ -15,12 +15,12 @@ impl DataPlane {
     ///
     /// # Errors
     /// A write was refused.
-    pub fn share_ports(&mut self, ports: RangeInclusive<u16>) -> Result<(), Error> {
+    pub fn share_ports(&mut self, ports: &[u16]) -> Result<(), Error> {
         let cpus = cpus();
         let mut queues = vec![Vec::new(); cpus as usize];
-        for (port, cpu) in ports.zip((0..cpus).cycle()) {
-            self.maps.set_translation(port, &Translation::free(cpu as u16))?;
-            queues[cpu as usize].push(port);
+        for (port, cpu) in ports.iter().zip((0..cpus).cycle()) {
+            self.maps.set_translation(*port, &Translation::free(cpu as u16))?;
+            queues[cpu as usize].push(*port);
         }
         (0..).zip(&queues).try_for_each(|(cpu, ports)| self.maps.set_free_ports(cpu, &queue(ports)))
     }

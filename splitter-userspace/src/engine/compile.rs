@@ -9,17 +9,19 @@ use std::{
 use splitter_common::{
     abi::{self, Endpoint, Way},
     net::{Addr, Port, Transport},
+    slot::BackendId,
 };
 
 use super::{
     forwarding,
+    lane::Purpose,
     service::{Member, Service},
 };
 use crate::{
     config::{ForwardMode, Prefix, Protocol},
     dataplane::LOCAL_ADDRESSES,
     directory,
-    image::{Image, Pages},
+    image::{Image, Pages, Rules},
     net::Snapshot,
 };
 
@@ -31,14 +33,18 @@ pub fn endpoints(services: &[Service], locals: &[IpAddr]) -> Result<Pages<Endpoi
     let mut entries = Vec::new();
     let mut addresses: BTreeMap<IpAddr, u32> = BTreeMap::new();
     for service in services {
-        let (address, port) = virtual_endpoint(service);
-        addresses.entry(service.spec.address).or_insert(service.number);
+        for (listener, _) in listeners(service) {
+            addresses.entry(listener.ip()).or_insert(service.number);
+        }
         for protocol in transports(service) {
-            entries.push(Endpoint::service(address, port, *protocol, service.number));
+            entries.extend(listeners(service).map(|(listener, number)| {
+                let (address, port) = packed(listener);
+                Endpoint::service(address, port, *protocol, number)
+            }));
             // In the one-way modes a backend's packets come from the service's address, and not to us.
             let answering = service.members.iter().filter(|_| !service.spec.mode.one_way());
             entries.extend(answering.map(|member| {
-                let (address, port) = endpoint_of(member);
+                let (address, port) = packed(member.address);
                 Endpoint::backend(address, port, *protocol, member.id)
             }));
         }
@@ -56,10 +62,14 @@ pub fn backends(services: &[Service], snapshot: &Snapshot) -> BTreeMap<u16, abi:
             let way = way_to(service, snapshot, member);
             let alive = if member.keeps() { abi::Backend::ALIVE } else { 0 };
             let resetting = if member.resets() { abi::Backend::RESETTING } else { 0 };
-            let (here, there) = (virtual_endpoint(service), endpoint_of(member));
-            (member.id.get(), abi::Backend::new(service.number, here, there, way, alive | resetting))
+            let there = packed(member.address);
+            let entry = |(id, listener): (BackendId, SocketAddr)| {
+                let flags = alive | resetting;
+                (id.get(), abi::Backend::new(service.number, packed(listener), there, way, flags))
+            };
+            faces(service, member).map(entry).collect::<Vec<_>>()
         };
-        service.members.iter().map(backend).collect()
+        service.members.iter().flat_map(backend).collect()
     };
     services.iter().flat_map(of_service).collect()
 }
@@ -72,7 +82,8 @@ pub fn network(
     services: &[Service],
     neighbour_limit: u32,
 ) -> Result<Vec<String>, directory::Error> {
-    let addresses: Vec<IpAddr> = services.iter().map(|service| service.spec.address).collect();
+    let addresses: Vec<IpAddr> =
+        services.iter().flat_map(listeners).map(|(listener, _)| listener.ip()).collect();
     let (routes, problems) = forwarding::routes(snapshot, direct, &addresses);
     image.routes = Arc::new(routes);
     let neighbours = forwarding::neighbours(snapshot, neighbour_limit as usize);
@@ -105,10 +116,38 @@ const fn transports(service: &Service) -> &'static [Transport] {
     }
 }
 
-fn virtual_endpoint(service: &Service) -> (Addr, Port) {
-    (service.spec.address.into(), service.spec.port.to_be_bytes())
+/// Every endpoint of a service, and the number of the table that its clients are placed by.
+fn listeners(service: &Service) -> impl Iterator<Item = (SocketAddr, u32)> {
+    let own = (SocketAddr::new(service.spec.address, service.spec.port), service.number);
+    let previews = service.lanes.iter().filter_map(|lane| match lane.purpose {
+        Purpose::Preview { listener, .. } => Some((listener, lane.number)),
+        Purpose::Rules => None,
+    });
+    std::iter::once(own).chain(previews)
 }
 
-fn endpoint_of(member: &Member) -> (Addr, Port) {
-    (member.address.ip().into(), member.address.port().to_be_bytes())
+/// A member's number, and those of its twins, each with the endpoint that its clients know.
+fn faces(service: &Service, member: &Member) -> impl Iterator<Item = (BackendId, SocketAddr)> {
+    let own = (member.id, SocketAddr::new(service.spec.address, service.spec.port));
+    let id = member.id;
+    let twins = service.lanes.iter().filter_map(move |lane| match lane.purpose {
+        Purpose::Preview { listener, .. } => Some((lane.own(id), listener)).filter(|(id, _)| !id.is_none()),
+        Purpose::Rules => None,
+    });
+    std::iter::once(own).chain(twins)
+}
+
+/// The table for clients of each rule's prefix.
+pub fn rules(services: &[Service]) -> Rules {
+    let of_service = |service: &Service| -> Vec<_> {
+        let rules = service.spec.routes.iter();
+        rules
+            .filter_map(|rule| Some(((service.number, rule.source), service.ruled_lane(rule.pool)?.number)))
+            .collect()
+    };
+    services.iter().flat_map(of_service).collect()
+}
+
+fn packed(endpoint: SocketAddr) -> (Addr, Port) {
+    (endpoint.ip().into(), endpoint.port().to_be_bytes())
 }

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     api::model::{self, ApiError, End, Left, Live},
-    config::PoolName,
+    config::{ForwardMode, PoolName},
 };
 
 /// After this long an end that failed is tried again, nanoseconds.
@@ -29,7 +29,8 @@ impl Engine {
         let mut left = BTreeSet::new();
         for service in &self.services {
             let members: BTreeSet<_> = service.members.iter().map(|member| member.id).collect();
-            if service.settled() {
+            // In mode `snat` every connection is recorded, whatever its slot.
+            if service.settled() && service.spec.mode != ForwardMode::Snat {
                 latest.retain(|id, _| !members.contains(id));
             } else {
                 left.extend(&members - &service.owners());

@@ -17,6 +17,7 @@ mod fill;
 mod forwarding;
 mod handle;
 mod ids;
+pub mod lane;
 mod leaving;
 mod ledger;
 mod log;
@@ -24,8 +25,10 @@ mod meter;
 #[cfg(test)]
 mod samples;
 pub mod service;
+mod slots;
 mod status;
 mod sweep;
+mod translations;
 mod upkeep;
 
 use std::{
@@ -42,10 +45,12 @@ use self::{
     deadlines::Deadlines,
     fill::Fill,
     ids::BackendIds,
+    lane::{Lane, Purpose},
     ledger::Ledger,
     log::EventLog,
     meter::Meter,
     service::{Member, Service},
+    slots::Slots,
 };
 use crate::{
     api::model::{Admin, Health},
@@ -54,7 +59,7 @@ use crate::{
     health::Target,
     image::Image,
     net::Snapshot,
-    table::Order,
+    table::{self, Order},
 };
 
 /// The daemon's core.
@@ -128,7 +133,11 @@ impl Engine {
             due: upkeep::Due::default(),
             config,
         };
+        if let Some(ports) = translations::ports(&engine.config) {
+            engine.data_plane.share_ports(&ports)?;
+        }
         engine.take_endpoints()?;
+        engine.image.rules = Arc::new(compile::rules(&engine.services));
         engine.generation = 1;
         engine.services.iter_mut().for_each(|service| service.generation = 1);
         engine.take_network()?;
@@ -171,7 +180,7 @@ impl Engine {
     /// image already.
     fn commit(&mut self, generation: u64) -> Result<(), Error> {
         self.image.services =
-            self.services.iter().map(|service| (service.number, Arc::clone(service.table()))).collect();
+            self.services.iter().flat_map(Service::tables).map(|(n, table)| (n, Arc::clone(table))).collect();
         let backends = compile::backends(&self.services, &self.snapshot);
         if backends != *self.image.backends {
             self.image.backends = Arc::new(backends);
@@ -219,27 +228,59 @@ impl Engine {
     }
 }
 
-/// The services of a configuration, numbered in its order, every slot CLEAN.
+/// The services of a configuration, numbered in its order, every slot CLEAN. Their lanes' numbers come after those.
 ///
 /// # Errors
 /// More backends than the configuration has room for.
 pub fn services(config: &Config, order: &Order) -> Result<Vec<Service>, Error> {
     let mut ids = BackendIds::default();
+    let mut numbers = config.services.len() as u32..;
     let seed = &config.daemon.hash_seed;
-    let make = |(number, spec): (u32, &config::Service)| {
+    let mut make = |(number, spec): (u32, &config::Service)| {
         let members = members(spec, &mut ids, config.daemon.max_backends)?;
-        Ok(Service::new(number, spec.clone(), members, seed, order))
+        let lanes = lanes(spec, &members, (&mut numbers, &mut ids), config.daemon.max_backends)?;
+        Ok(Service::new(number, spec.clone(), members, lanes, (seed, order)))
     };
-    (0..).zip(&config.services).map(make).collect()
+    (0..).zip(&config.services).map(&mut make).collect()
+}
+
+/// The slot tables beside a service's own: one for each pool that rules lead to, and one for each preview listener.
+fn lanes(
+    spec: &config::Service,
+    members: &[Member],
+    (numbers, ids): (&mut impl Iterator<Item = u32>, &mut BackendIds),
+    limit: u32,
+) -> Result<Vec<Lane>, Error> {
+    let mut lanes = Vec::new();
+    let mut lane = |pool, purpose| {
+        let table = Slots::new().table(table::hash_key("", spec), 0, 0, 0);
+        let number = numbers.next().unwrap_or(u32::MAX);
+        lanes.push(Lane { number, pool, purpose, slots: Slots::new(), table: Arc::new(table) });
+    };
+    lane::ruled_pools(spec).into_iter().for_each(|pool| lane(pool, Purpose::Rules));
+    for preview in &spec.previews {
+        let own = members.iter().filter(|member| member.pool == preview.pool);
+        let twin = |member: &Member| Ok((member.id, take(ids, limit)?));
+        let twins = own.map(twin).collect::<Result<_, Error>>()?;
+        let listener = SocketAddr::new(preview.address, preview.port);
+        lane(preview.pool, Purpose::Preview { listener, twins });
+    }
+    Ok(lanes)
+}
+
+fn take(ids: &mut BackendIds, limit: u32) -> Result<BackendId, Error> {
+    ids.take(limit).ok_or_else(|| {
+        Error::Load(format!(
+            "more than {limit} backends, each preview listener having its pool's again: raise max_backends under [daemon]"
+        ))
+    })
 }
 
 fn members(spec: &config::Service, ids: &mut BackendIds, limit: u32) -> Result<Vec<Member>, Error> {
     let mut members = Vec::new();
     for (name, pool) in &spec.pools {
         for backend in &pool.backends {
-            let id = ids.take(limit).ok_or_else(|| {
-                Error::Load(format!("more than {limit} backends: raise max_backends under [daemon]"))
-            })?;
+            let id = take(ids, limit)?;
             let address = SocketAddr::new(backend.address, backend.port);
             let (admin, health) = (Admin::Ready, Health::Unchecked);
             let (pool, weight, resetting) = (*name, backend.weight, false);

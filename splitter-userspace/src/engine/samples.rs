@@ -39,5 +39,5 @@ pub fn service(order: &Order) -> Service {
         Member { id, pool, address, weight: spec.weight, admin, health, resetting: false }
     };
     let members = [(PoolName::Blue, 1), (PoolName::Green, 2)].map(member).to_vec();
-    Service::new(0, config.services[0].clone(), members, &config.daemon.hash_seed, order)
+    Service::new(0, config.services[0].clone(), members, Vec::new(), (&config.daemon.hash_seed, order))
 }

@@ -2,20 +2,24 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
 
 use splitter_common::{
     abi::ServiceTable,
-    hash::{HashKey, SLOTS},
-    slot::{BackendId, Slot, State},
+    hash::HashKey,
+    slot::{BackendId, Slot},
 };
 
+use super::{
+    lane::{Lane, Purpose},
+    slots::Slots,
+};
 use crate::{
     api::model::{Admin, Health, SlotCounts, Split},
-    config::{self, ForwardMode, NoBackend, PoolName, Protocol},
+    config::{self, ForwardMode, NoBackend, PoolName, Protocol, Weight},
     release::Release,
     table::{self, Order, TableBackend, TableInput},
 };
@@ -39,10 +43,10 @@ pub struct Service {
     pub generation: u64,
     /// When its split last changed, nanoseconds of `CLOCK_MONOTONIC`.
     pub changed_ns: u64,
+    /// Slot tables beside its own.
+    pub lanes: Vec<Lane>,
     key: HashKey,
-    slots: Box<[Slot]>,
-    /// Until when each slot is DIRTY, nanoseconds of `CLOCK_MONOTONIC`.
-    dirty_until_ns: Box<[u64]>,
+    slots: Slots,
     /// Largest IP packet that every member can be sent, bytes.
     mtu: u32,
     table: Arc<ServiceTable>,
@@ -95,8 +99,8 @@ impl Service {
         number: u32,
         spec: config::Service,
         members: Vec<Member>,
-        hash_seed: &str,
-        order: &Order,
+        lanes: Vec<Lane>,
+        (hash_seed, order): (&str, &Order),
     ) -> Self {
         let weights = spec.pools.iter().map(|(name, pool)| (*name, pool.weight)).collect();
         let key = table::hash_key(hash_seed, &spec);
@@ -107,10 +111,10 @@ impl Service {
             generation: 0,
             changed_ns: 0,
             key,
-            slots: vec![Slot::default(); SLOTS].into(),
-            dirty_until_ns: vec![0; SLOTS].into(),
+            lanes,
+            slots: Slots::new(),
             mtu: u32::MAX,
-            table: Arc::new(ServiceTable::new(key, 0, 0, 0, [Slot::default(); SLOTS])),
+            table: Arc::new(Slots::new().table(key, 0, 0, 0)),
             spec,
         };
         service.retarget(order, 0);
@@ -122,14 +126,33 @@ impl Service {
         &self.table
     }
 
-    /// The slots.
+    /// The slots of its own table.
     pub const fn slots(&self) -> &[Slot] {
-        &self.slots
+        self.slots.all()
     }
 
-    /// The number of the table that a client is placed by.
-    pub const fn table_for(&self, _client: std::net::IpAddr) -> u32 {
-        self.number
+    /// Every slot table of it by number, its own first.
+    pub fn slot_tables(&self) -> impl Iterator<Item = (u32, &[Slot])> {
+        let lanes = self.lanes.iter().map(|lane| (lane.number, lane.slots.all()));
+        std::iter::once((self.number, self.slots.all())).chain(lanes)
+    }
+
+    /// Every table of it for the kernel, by number.
+    pub fn tables(&self) -> impl Iterator<Item = (u32, &Arc<ServiceTable>)> {
+        let lanes = self.lanes.iter().map(|lane| (lane.number, &lane.table));
+        std::iter::once((self.number, &self.table)).chain(lanes)
+    }
+
+    /// The number of the table that a client is placed by: the longest prefix wins.
+    pub fn table_for(&self, client: IpAddr) -> u32 {
+        let rules = self.spec.routes.iter().filter(|rule| rule.source.contains(client));
+        let pool = rules.max_by_key(|rule| rule.source.length).map(|rule| rule.pool);
+        pool.and_then(|pool| self.ruled_lane(pool)).map_or(self.number, |lane| lane.number)
+    }
+
+    /// The lane of clients whose rules lead to a pool.
+    pub fn ruled_lane(&self, pool: PoolName) -> Option<&Lane> {
+        self.lanes.iter().find(|lane| lane.purpose == Purpose::Rules && lane.pool == pool)
     }
 
     /// The slot of a client.
@@ -137,8 +160,9 @@ impl Service {
         self.key.slot(client, port)
     }
 
-    /// The member with a number.
+    /// The member with a number, of the service or of a lane.
     pub fn member(&self, id: BackendId) -> Option<&Member> {
+        let id = self.lanes.iter().fold(id, |id, lane| lane.main(id));
         self.members.iter().find(|member| member.id == id)
     }
 
@@ -147,19 +171,13 @@ impl Service {
         let wanted = self.wanted(order);
         let until = now_ns + nanoseconds(self.idle_timeout() + ANSWER_MARGIN);
         let keeps = self.keeps();
-        let mut moved = 0;
-        for ((slot, next), dirty_until) in self.slots.iter_mut().zip(wanted).zip(&mut self.dirty_until_ns) {
-            let shifted = slot.shift(next, &keeps);
-            if shifted == *slot {
-                continue;
-            }
-            moved += u32::from(shifted.current() != slot.current());
-            // From the first shift on, whoever is younger is recorded: a later one does not begin the wait anew.
-            if matches!(shifted.state(), State::Dirty { .. }) && !matches!(slot.state(), State::Dirty { .. })
-            {
-                *dirty_until = until;
-            }
-            *slot = shifted;
+        let in_mode = self.spec.mode;
+        // In mode `snat` each connection's own entry keeps it, and its slot need not.
+        let moved = self.slots.shift(&wanted, until, |id| in_mode != ForwardMode::Snat && keeps(id));
+        let wanted: Vec<Vec<BackendId>> = self.lanes.iter().map(|lane| self.wanted_in(lane, order)).collect();
+        for (lane, wanted) in self.lanes.iter_mut().zip(wanted) {
+            let (records_each, mains) = (lane.records_each(in_mode), lane.clone());
+            lane.slots.shift(&wanted, until, |id| !records_each && keeps(mains.main(id)));
         }
         self.end_resets();
         self.rebuild();
@@ -174,59 +192,44 @@ impl Service {
 
     /// DIRTY slots whose time has come become TRACKED; returns how many.
     pub fn track(&mut self, now_ns: u64) -> u32 {
-        let mut tracked = 0;
-        for (slot, until) in self.slots.iter_mut().zip(&self.dirty_until_ns) {
-            if matches!(slot.state(), State::Dirty { .. }) && *until <= now_ns {
-                *slot = slot.track();
-                tracked += 1;
-            }
-        }
+        let lanes: u32 = self.lanes.iter_mut().map(|lane| lane.slots.track(now_ns)).sum();
+        let tracked = lanes + self.slots.track(now_ns);
         if tracked > 0 {
             self.rebuild();
         }
         tracked
     }
 
-    /// TRACKED slots without exceptions become CLEAN.
-    pub fn settle(&mut self, slots: &[usize]) {
-        for slot in slots {
-            self.slots[*slot] = self.slots[*slot].settle();
+    /// TRACKED slots without exceptions become CLEAN, in the table of a number.
+    pub fn settle(&mut self, number: u32, slots: &[usize]) {
+        match self.lanes.iter_mut().find(|lane| lane.number == number) {
+            Some(lane) => lane.slots.settle(slots),
+            None => self.slots.settle(slots),
         }
         self.rebuild();
     }
 
-    /// How many slots are in each state.
+    /// How many slots of its own table are in each state.
     pub fn counts(&self) -> SlotCounts {
-        let mut counts = SlotCounts { total: SLOTS as u32, ..SlotCounts::default() };
-        for slot in &self.slots {
-            match slot.state() {
-                State::Clean => counts.clean += 1,
-                State::Dirty { .. } => counts.dirty += 1,
-                State::Tracked => counts.tracked += 1,
-            }
-        }
-        counts
+        self.slots.counts()
     }
 
-    /// Who gets new connections.
+    /// Who gets new connections, from clients with rules too; those of preview listeners do not count.
     pub fn owners(&self) -> BTreeSet<BackendId> {
-        self.slots.iter().map(|slot| slot.current()).filter(|id| !id.is_none()).collect()
+        let ruled = self.lanes.iter().filter(|lane| lane.purpose == Purpose::Rules);
+        ruled.fold(self.slots.owners(), |owners, lane| &owners | &lane.slots.owners())
     }
 
     /// Until when each backend may have connections that have been silent since the shift, and so are recorded
     /// nowhere: nanoseconds of `CLOCK_MONOTONIC`. Of one that is absent and owns no slot, every connection is recorded.
     pub fn unseen_until_ns(&self) -> BTreeMap<BackendId, u64> {
         let mut unseen = BTreeMap::new();
-        for (slot, until) in self.slots.iter().zip(&self.dirty_until_ns) {
-            if let State::Dirty { previous } = slot.state() {
-                let latest = unseen.entry(previous).or_default();
-                *latest = (*until).max(*latest);
-            }
-        }
+        self.slots.unseen_until_ns(&mut unseen);
+        self.lanes.iter().for_each(|lane| lane.slots.unseen_until_ns(&mut unseen));
         unseen
     }
 
-    /// Every slot is CLEAN.
+    /// Every slot is CLEAN, those of the lanes too.
     pub fn settled(&self) -> bool {
         self.table.flags & ServiceTable::UNSETTLED == 0
     }
@@ -243,18 +246,33 @@ impl Service {
 
     /// The backend of every slot.
     fn wanted(&self, order: &Order) -> Vec<BackendId> {
+        self.placed(order, self.release.current(), |member| Some((member.pool, member.id)))
+    }
+
+    /// The backend of every slot of a lane: its pool's, whatever the split says.
+    fn wanted_in(&self, lane: &Lane, order: &Order) -> Vec<BackendId> {
+        let whole = Split { stable: PoolName::Blue, weights: [(PoolName::Blue, Weight::FULL)].into() };
+        let own = |member: &Member| (member.pool == lane.pool).then(|| (PoolName::Blue, lane.own(member.id)));
+        self.placed(order, &whole, own)
+    }
+
+    /// The backend of every slot under a split; `place`: a member's pool and number in the table.
+    fn placed(
+        &self,
+        order: &Order,
+        split: &Split,
+        place: impl Fn(&Member) -> Option<(PoolName, BackendId)>,
+    ) -> Vec<BackendId> {
         let mut pools: BTreeMap<PoolName, Vec<TableBackend>> = BTreeMap::new();
         let mut ids: BTreeMap<PoolName, Vec<BackendId>> = BTreeMap::new();
         for member in &self.members {
+            let Some((pool, id)) = place(member) else { continue };
             let Member { address, weight, .. } = *member;
-            pools.entry(member.pool).or_default().push(TableBackend {
-                address,
-                weight,
-                usable: member.usable(),
-            });
-            ids.entry(member.pool).or_default().push(member.id);
+            let usable = member.usable();
+            pools.entry(pool).or_default().push(TableBackend { address, weight, usable });
+            ids.entry(pool).or_default().push(id);
         }
-        let table = table::build(&TableInput { order, split: self.release.current(), pools: &pools });
+        let table = table::build(&TableInput { order, split, pools: &pools });
         let id =
             |place: &table::Placement| place.backend.map_or(BackendId::NONE, |index| ids[&place.pool][index]);
         table.placements().iter().map(id).collect()
@@ -268,24 +286,29 @@ impl Service {
         }
     }
 
-    /// Whose connections are kept. A UDP service without an idle timeout keeps none: datagrams follow the table. In mode
-    /// `snat` each connection's own entry keeps it, and its slot need not.
+    /// Whose connections are kept. A UDP service without an idle timeout keeps none: datagrams follow the table.
     fn keeps(&self) -> impl Fn(BackendId) -> bool + use<> {
-        let none = self.idle_timeout().is_zero() || self.spec.mode == ForwardMode::Snat;
+        let none = self.idle_timeout().is_zero();
         let kept: Vec<BackendId> =
             self.members.iter().filter(|member| member.keeps()).map(|member| member.id).collect();
         move |id| !none && kept.contains(&id)
     }
 
     fn rebuild(&mut self) {
-        let unsettled =
-            if self.slots.iter().all(|slot| slot.is_clean()) { 0 } else { ServiceTable::UNSETTLED };
         let resetting = if self.members.iter().any(Member::resets) { ServiceTable::RESETTING } else { 0 };
-        let flags = unsettled | resetting | flags(&self.spec) | self.number << 16;
-        let mut slots = [Slot::default(); SLOTS];
-        slots.copy_from_slice(&self.slots);
+        let shared = resetting | flags(&self.spec) | self.number << 16;
         let idle_timeout_ns = nanoseconds(self.idle_timeout());
-        self.table = Arc::new(ServiceTable::new(self.key, idle_timeout_ns, flags, self.mtu, slots));
+        let unsettled = |slots: &Slots| if slots.settled() { 0 } else { ServiceTable::UNSETTLED };
+        let mut own = shared | unsettled(&self.slots);
+        for lane in &mut self.lanes {
+            let state = unsettled(&lane.slots);
+            let flags = shared | state | lane.flags(self.spec.mode);
+            lane.table = Arc::new(lane.slots.table(self.key, idle_timeout_ns, flags, self.mtu));
+            // Replies are known by the service's own table.
+            own |= state | if lane.purpose == Purpose::Rules { ServiceTable::ROUTED } else { 0 };
+            own |= if lane.flags(self.spec.mode) == 0 { 0 } else { ServiceTable::PREVIEWED };
+        }
+        self.table = Arc::new(self.slots.table(self.key, idle_timeout_ns, own, self.mtu));
     }
 }
 
@@ -307,6 +330,8 @@ fn nanoseconds(duration: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use splitter_common::hash::SLOTS;
+
     use super::*;
     use crate::engine::samples;
 
@@ -350,7 +375,7 @@ mod tests {
         let until = 1000 + nanoseconds(service.idle_timeout() + ANSWER_MARGIN);
         assert_eq!(service.track(until - 1), 0);
         assert_eq!(service.track(until) as usize, SLOTS);
-        service.settle(&(0..SLOTS).collect::<Vec<_>>());
+        service.settle(service.number, &(0..SLOTS).collect::<Vec<_>>());
         assert!(service.settled());
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use splitter_common::{
     abi::{self, ServiceTable},
     hash::SLOTS,
-    reason::Reason,
+    reason::{REASONS, Reason},
     slot::BackendId,
 };
 
@@ -164,7 +164,11 @@ impl Engine {
     }
 
     fn service_stats(&self, service: &Service) -> Result<ServiceStats, Error> {
-        let counts = self.data_plane.reason_counters(service.number)?;
+        let mut counts = [0; REASONS];
+        for (number, _) in service.tables() {
+            let own = self.data_plane.reason_counters(number)?;
+            counts.iter_mut().zip(own).for_each(|(sum, count)| *sum += count);
+        }
         let reason = |(reason, packets): (Reason, u64)| ReasonCount {
             reason: reason.name().into(),
             verdict: reason.kind().name().into(),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use splitter_common::{
     abi::{Flow, FlowKey},
-    slot::{BackendId, State},
+    slot::{BackendId, Slot, State},
 };
 
 use super::{
@@ -15,7 +15,7 @@ use super::{
 /// A closed connection's entry is kept this long, for its last packets.
 const LINGER_NS: u64 = 5_000_000_000;
 
-/// A slot of a service, by the service's number.
+/// A slot of a table, by the table's number.
 pub type SlotRef = (u32, usize);
 
 /// What is to be done about one table, and what it shows.
@@ -35,22 +35,30 @@ pub struct Findings {
 
 /// Judges a table's entries at `now_ns`.
 pub fn judge(entries: &[(FlowKey, Flow)], services: &[Service], now_ns: u64) -> Findings {
-    let by_number: BTreeMap<u32, &Service> =
-        services.iter().map(|service| (service.number, service)).collect();
+    let tables =
+        |service| Service::slot_tables(service).map(move |(number, slots)| (number, (service, slots)));
+    let by_number: BTreeMap<u32, (&Service, &[Slot])> = services.iter().flat_map(tables).collect();
     let mut findings = Findings { entries: entries.len() as u64, ..Findings::default() };
     for (key, flow) in entries {
         match by_number.get(&key.service()) {
-            Some(service) => judge_one(&mut findings, service, key, flow, now_ns),
+            Some(table) => judge_one(&mut findings, *table, key, flow, now_ns),
             None => findings.remove.push(*key),
         }
     }
     findings
 }
 
-fn judge_one(findings: &mut Findings, service: &Service, key: &FlowKey, flow: &Flow, now_ns: u64) {
+fn judge_one(
+    findings: &mut Findings,
+    (service, slots): (&Service, &[Slot]),
+    key: &FlowKey,
+    flow: &Flow,
+    now_ns: u64,
+) {
     let number = service.slot_of(key.client(), key.client_port());
-    let slot = service.slots()[number];
-    let alive = service.member(flow.backend).is_some_and(Member::keeps);
+    let slot = slots[number];
+    let member = service.member(flow.backend);
+    let (alive, id) = (member.is_some_and(Member::keeps), member.map_or(flow.backend, |member| member.id));
     let fresh = flow.fresh(now_ns, service.table().idle_timeout_ns);
     let lingers = flow.closed() && now_ns.saturating_sub(flow.seen_ns) <= LINGER_NS;
     let needed = alive && (fresh || lingers);
@@ -60,29 +68,29 @@ fn judge_one(findings: &mut Findings, service: &Service, key: &FlowKey, flow: &F
         // Who is not recorded belongs to `current`: so may those that do.
         State::Tracked if !needed || flow.backend == slot.current() => findings.remove.push(*key),
         State::Tracked => {
-            findings.blocked.insert((service.number, number));
+            findings.blocked.insert((key.service(), number));
         }
         // An entry tells a young connection from one of `previous`. Even one of no use stays: since it was read, a SYN
         // may have recorded the 4-tuple anew, and the removal would take that.
         State::Dirty { .. } => {}
     }
     if alive && fresh && !slot.is_clean() {
-        findings.live.entry(flow.backend).or_default().add(flow.since_ns);
+        findings.live.entry(id).or_default().add(flow.since_ns);
     }
     // One that has just closed counts too: anybody can forge the reset that closed it.
     if needed && flow.backend != slot.current() && !slot.is_clean() {
-        *findings.exceptions.entry(flow.backend).or_default() += 1;
+        *findings.exceptions.entry(id).or_default() += 1;
     }
 }
 
 /// TRACKED slots that nothing blocks.
 pub fn settleable(services: &[Service], blocked: &BTreeSet<SlotRef>) -> Vec<SlotRef> {
     let tracked = |service: &Service| -> Vec<SlotRef> {
-        let slots = service.slots().iter().enumerate();
-        slots
-            .filter(|(_, slot)| matches!(slot.state(), State::Tracked))
-            .map(|(number, _)| (service.number, number))
-            .collect()
+        let of_table = |(table, slots): (u32, &[Slot])| -> Vec<SlotRef> {
+            let tracked = slots.iter().enumerate().filter(|(_, slot)| matches!(slot.state(), State::Tracked));
+            tracked.map(|(slot, _)| (table, slot)).collect()
+        };
+        service.slot_tables().flat_map(of_table).collect()
     };
     services.iter().flat_map(tracked).filter(|slot| !blocked.contains(slot)).collect()
 }

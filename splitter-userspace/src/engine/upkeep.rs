@@ -46,7 +46,8 @@ impl Engine {
             self.sample();
         }
         self.end_overdue();
-        if now >= self.due.sweep_ns && self.services.iter().any(|service| !service.settled()) {
+        let unsettled = self.services.iter().any(|service| !service.settled());
+        if now >= self.due.sweep_ns && (unsettled || self.translates()) {
             let started = Instant::now();
             self.report("sweep", Self::sweep);
             let took = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
@@ -97,7 +98,11 @@ impl Engine {
         self.report_filling();
         let blocked: BTreeSet<_> = embryonic.blocked.union(&flows.blocked).copied().collect();
         let settled = self.settle(&sweep::settleable(&self.services, &blocked));
-        self.record_live(flows.live);
+        let mut live = flows.live;
+        if self.translates() {
+            live.extend(self.sweep_translations()?);
+        }
+        self.record_live(live);
         settled
     }
 
@@ -153,9 +158,9 @@ impl Engine {
             own.entry(*number).or_default().push(*slot);
         }
         self.advance(|service| {
-            let Some(slots) = own.get(&service.number) else { return false };
-            service.settle(slots);
-            true
+            let tables: Vec<u32> = service.slot_tables().map(|(number, _)| number).collect();
+            let due = tables.into_iter().filter_map(|number| Some((number, own.get(&number)?)));
+            due.map(|(number, slots)| service.settle(number, slots)).count() > 0
         })
     }
 
