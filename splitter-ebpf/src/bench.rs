@@ -1,5 +1,6 @@
 //! The benchmark's wrapper: writes a fresh header into the frame, of a flow drawn at random, and tail-calls the
-//! program under test. `BPF_PROG_TEST_RUN` with `repeat` does not restore a frame that a program rewrote.
+//! program under test, which takes frames in several buffers: a program array holds programs of one kind alone.
+//! `BPF_PROG_TEST_RUN` with `repeat` does not restore a frame that a program rewrote.
 #![no_std]
 #![no_main]
 #![expect(clippy::needless_pass_by_value, reason = "the xdp macro gives the context by value")]
@@ -18,13 +19,13 @@ static WORKLOAD: Array<Workload, 1> = Array::new();
 static UNDER_TEST: ProgramArray<1> = ProgramArray::new();
 
 /// The floor: what the wrapper itself costs.
-#[xdp]
+#[xdp(frags)]
 fn floor(_: XdpContext) -> u32 {
     xdp_action::XDP_TX
 }
 
 /// Writes the frame and runs the program under test.
-#[xdp]
+#[xdp(frags)]
 fn wrapper(ctx: XdpContext) -> u32 {
     let (start, end) = (ctx.data(), ctx.data_end());
     if start + FRAME > end {

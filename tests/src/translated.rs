@@ -153,6 +153,10 @@ fn query(program: BorrowedFd<'_>, info: &mut ProgramInfo) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// `BPF_FUNC_tail_call` of `enum bpf_func_id`, include/uapi/linux/bpf.h: tail calls, which are jumps, are shown as calls
+/// of it, by number (`bpf_insn_prepare_dump`, kernel/bpf/syscall.c).
+const TAIL_CALL: i32 = 12;
+
 /// The kernel's symbols: a helper call holds its distance from `__bpf_call_base`.
 struct Symbols {
     base: u64,
@@ -173,6 +177,9 @@ impl Symbols {
     }
 
     fn name(&self, distance: i32) -> String {
+        if distance == TAIL_CALL {
+            return "bpf_tail_call".into();
+        }
         let address = self.base.wrapping_add_signed(distance.into());
         self.names.get(&address).cloned().unwrap_or_else(|| format!("function at {address:#x}"))
     }

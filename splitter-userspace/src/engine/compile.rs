@@ -1,7 +1,7 @@
 //! From services and the network's state to the image that packets read. Pure.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
@@ -49,7 +49,9 @@ pub fn endpoints(services: &[Service], locals: &[IpAddr]) -> Result<Pages<Endpoi
             }));
         }
     }
-    let own = locals.iter().filter(|address| !addresses.contains_key(address)).take(LOCAL_ADDRESSES);
+    // Each once: anycast addresses are on every interface.
+    let locals: BTreeSet<&IpAddr> = locals.iter().collect();
+    let own = locals.into_iter().filter(|address| !addresses.contains_key(address)).take(LOCAL_ADDRESSES);
     entries.extend(own.map(|address| Endpoint::local((*address).into())));
     entries.extend(addresses.into_iter().map(|(address, number)| Endpoint::address(address.into(), number)));
     Pages::build(&entries)
