@@ -81,8 +81,9 @@ impl Spot {
     /// Of an IPv4 address and 32 bits that go with it (port, protocol, family).
     #[inline(always)]
     pub const fn of_v4(seed: u64, address: [u8; 4], rest: u32) -> Self {
-        let word = ((u32::from_be_bytes(address) as u64) << 32) | rest as u64;
-        Self::spread((word ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+        // The address low: a product's high bits know all of the factors' low ones, and none the other way round.
+        let word = (rest as u64) << 32 | u32::from_be_bytes(address) as u64;
+        Self((word ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
     /// Of an IPv6 address and 32 bits that go with it.
@@ -91,13 +92,7 @@ impl Spot {
         let high = pair(address.word(0), address.word(1)) ^ seed;
         let low = pair(address.word(2), address.word(3)) ^ (rest as u64).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
         let low = low.wrapping_mul(0xff51_afd7_ed55_8ccd);
-        Self::spread(high.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(low))
-    }
-
-    /// The low bits of a product know only the low bits of its factors: the high ones go in too.
-    #[inline(always)]
-    const fn spread(product: u64) -> Self {
-        Self(product ^ (product >> 32))
+        Self(high.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(low))
     }
 
     /// Of any address.
@@ -116,15 +111,15 @@ impl Spot {
     /// Bucket among `mask + 1`, a power of two.
     #[inline(always)]
     pub const fn bucket(self, mask: u32) -> u32 {
-        self.0 as u32 & mask
+        (self.0 >> 24) as u32 & mask
     }
 
-    /// Position among `mask + 1`, a power of two, once the bucket's displacement is known.
+    /// Position among `mask + 1`, a power of two and at most 2^20, once the bucket's displacement is known.
     ///
     /// Two keys of a bucket that agree in these bits cannot be told apart: the builder then takes another seed.
     #[inline(always)]
     pub const fn position(self, displacement: u32, mask: u32) -> u32 {
-        ((self.0 >> 32) as u32 ^ displacement) & mask
+        ((self.0 >> 44) as u32 ^ displacement) & mask
     }
 }
 

@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn keys_that_no_displacement_separates_are_refused() {
-        let spots = [5 << 32, 9 << 32, (5 + (1 << 13)) << 32].map(Spot::from_raw);
+        let spots = [5 << 44, 9 << 44, (5 + (1 << 13)) << 44].map(Spot::from_raw);
         assert_eq!(build(&spots, 1, 8).unwrap_err(), Error::SameSpot { first: 0, second: 2 });
     }
 

@@ -225,3 +225,25 @@ fn changed<P: Copy + PartialEq>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use splitter_common::net::Addr;
+
+    use super::*;
+
+    #[test]
+    fn addresses_that_differ_in_their_high_bits_alone_are_told_apart() {
+        let network = |number: u8| Endpoint::local(Addr::from_v4([10, number, 0, 1]));
+        let all: Vec<Endpoint> = (0..=255).map(network).collect();
+        assert!(Pages::build(&all).is_ok());
+        let subnet = |number: u16| {
+            let [high, low] = number.to_be_bytes();
+            let mut bytes = [0x20; 16];
+            (bytes[6], bytes[7]) = (high, low);
+            Endpoint::local(Addr::from_bytes(bytes))
+        };
+        let all: Vec<Endpoint> = (0..1000).map(subnet).collect();
+        assert!(Pages::build(&all).is_ok());
+    }
+}
