@@ -68,10 +68,15 @@ pub fn tunnelled<F: Rewrite, P: Resize + ?Sized, T: Tables>(
     network: &Network<F::Address>,
     backend: &Backend,
 ) -> Verdict {
-    if rewrite::encapsulate::<F, P>(packet, network, backend.source(), backend.address()).is_none() {
-        return unfinished(tables, service);
+    match rewrite::encapsulate::<F, P>(packet, network, backend.source(), backend.address()) {
+        Some(()) => inside(packet, tables, service, &backend.hop),
+        None => unfinished(tables, service),
     }
-    let hop = &backend.hop;
+}
+
+/// A packet that is inside of one to a backend: onto its way.
+#[inline(always)]
+pub fn inside<P: Packet + ?Sized, T: Tables>(packet: &mut P, tables: &T, service: u32, hop: &Hop) -> Verdict {
     if hop.ifindex() == 0 {
         tables.count_reason(service, Reason::NoNextHop);
         return Verdict::PASS;

@@ -137,6 +137,10 @@ fn to_backend<F: Icmp, P: Resize + ?Sized, T: Tables>(
         return none_of_ours(tables, counted);
     }
     let Some(backend) = tables.backend(live.side, place.id) else { return Verdict::PASS };
+    if network.ttl <= 1 {
+        tables.count_reason(counted, Reason::TtlExpired);
+        return Verdict::PASS;
+    }
     tables.count_reason(counted, Reason::IcmpError);
     forward::<F, P, T>(packet, tables, (service, table), network, (quoted, names), (backend, place.port))
 }
@@ -209,9 +213,6 @@ fn forward<F: Icmp, P: Resize + ?Sized, T: Tables>(
     if table.has(ServiceTable::TUNNEL) {
         return deliver::tunnelled::<F, P, T>(packet, tables, service, network, backend);
     }
-    if network.ttl <= 1 {
-        return Verdict::PASS;
-    }
     let source = F::addr(&network.source);
     let client = End { address: F::addr(&quoted.network.destination), port: quoted.destination_port };
     let server = End { address: *backend.address(), port: backend.port() };
@@ -276,8 +277,13 @@ fn known_by<'a, F: Icmp, T: Tables>(
     if table.has(ServiceTable::TRANSLATE) {
         let entry = tables.translation(u16::from_be_bytes(client.port))?;
         let backend = tables.backend(side, entry.backend())?;
-        let ours = entry.state() & Translation::USED != 0 && backend.source().is(&client.address);
         let key = entry.key();
+        // The port may have been another connection's when the packet was sent, or this host's own.
+        let ours = entry.state() & Translation::USED != 0
+            && key.transport() as u8 == quoted.transport as u8
+            && backend.source().is(&client.address)
+            && backend.address().is(&F::addr(&quoted.network.destination))
+            && backend.port() == quoted.destination_port;
         return ours.then_some((backend, End { address: key.client(), port: key.client_port() }));
     }
     if table.has(ServiceTable::PREVIEWED) {

@@ -31,6 +31,9 @@ pub struct Scenario {
     /// Backends whose connections cannot be kept, as `SERVICE/POOL`.
     #[serde(default)]
     pub dead: Vec<String>,
+    /// Backends whose live connections are reset, as `SERVICE/POOL`.
+    #[serde(default)]
+    pub resetting: Vec<String>,
     /// Entries of the tables of exceptions before the packet.
     #[serde(default)]
     pub entries: Vec<Entry>,

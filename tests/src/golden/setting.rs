@@ -19,7 +19,11 @@ use splitter_common::{
 use splitter_userspace::{
     api::model::Health,
     config::{self, Prefix},
-    engine::{compile, service::Service, services},
+    engine::{
+        compile,
+        service::{Member, Service},
+        services,
+    },
     image::Image,
     net::{Hop, Interface, NextHop, Route, RouteAction, Snapshot},
     table::Order,
@@ -80,7 +84,10 @@ impl Setting {
         let config = config::parse(Path::new("golden/setting/splitter.toml"), CONFIG)?;
         let mut services = services(&config, &Order::new(&config.daemon.hash_seed))?;
         for name in &scenario.dead {
-            kill(&mut services, name)?;
+            member(&mut services, name)?.health = Health::Down;
+        }
+        for name in &scenario.resetting {
+            member(&mut services, name)?.resetting = true;
         }
         let mut network: Table = toml::from_str(NETWORK)?;
         merge(&mut network, &scenario.network);
@@ -234,15 +241,14 @@ const fn transport(service: &Service) -> Transport {
     if service.spec.protocol.has_tcp() { Transport::Tcp } else { Transport::Udp }
 }
 
-/// The health check finds a backend, `SERVICE/POOL`, dead.
-fn kill(services: &mut [Service], name: &str) -> Result<()> {
+/// A backend, `SERVICE/POOL`.
+fn member<'a>(services: &'a mut [Service], name: &str) -> Result<&'a mut Member> {
     let mut members = services.iter_mut().flat_map(|service| {
         let name = service.spec.name.clone();
         service.members.iter_mut().map(move |member| (format!("{name}/{}", member.pool), member))
     });
-    let (_, member) = members.find(|(of, _)| of == name).with_context(|| format!("no backend {name}"))?;
-    member.health = Health::Down;
-    Ok(())
+    let found = members.find(|(of, _)| of == name).with_context(|| format!("no backend {name}"))?;
+    Ok(found.1)
 }
 
 impl Network {

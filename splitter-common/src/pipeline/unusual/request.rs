@@ -124,24 +124,42 @@ pub fn forward<F: Complain, P: Resize + ?Sized, T: Tables>(
     rewrite: impl FnOnce(&mut P) -> Option<()>,
 ) -> Verdict {
     let fits = network.total <= backend.mtu();
-    if !fits && (F::whole_only(packet, network.at) || table.has(ServiceTable::LINK)) {
+    let tunnel = table.has(ServiceTable::TUNNEL);
+    if !fits && !divisible::<F, P>(packet, network, table, backend) {
         return refuse::too_big::<F, P, T>(packet, tables, service, network, backend.mtu());
     }
     tables.count_in(id, packet.length() as u64, opens);
     if table.has(ServiceTable::LINK) {
         return deliver::on_link(packet, tables, service, &backend.hop);
     }
-    if table.has(ServiceTable::TUNNEL) {
-        let verdict = deliver::tunnelled::<F, P, T>(packet, tables, service, network, backend);
-        return if fits { verdict } else { to_kernel(tables, service) };
-    }
-    if rewrite(packet).is_none() {
+    let done = if tunnel {
+        rewrite::encapsulate::<F, P>(packet, network, backend.source(), backend.address())
+    } else {
+        rewrite(packet)
+    };
+    if done.is_none() {
         return deliver::unfinished(tables, service);
     }
     if !fits {
         return to_kernel(tables, service);
     }
-    deliver::send::<F, P, T>(packet, tables, service, network, &backend.hop)
+    if tunnel {
+        deliver::inside(packet, tables, service, &backend.hop)
+    } else {
+        deliver::send::<F, P, T>(packet, tables, service, network, &backend.hop)
+    }
+}
+
+/// Whether the kernel may fragment what goes to a backend. It does not forward what is for the service's own address,
+/// and no router fragments IPv6.
+#[inline(always)]
+fn divisible<F: Complain, P: Resize + ?Sized>(
+    packet: &P,
+    network: &Network<F::Address>,
+    table: &ServiceTable,
+    backend: &Backend,
+) -> bool {
+    !F::whole_only(packet, network.at) && !table.has(ServiceTable::LINK) && backend.address().is_v4()
 }
 
 /// Rewritten and too big: the kernel fragments it on its way.
