@@ -7,6 +7,7 @@
 //! - [`mod@bench`]: what a packet costs in the kernel
 //! - [`vm`]: what is found out inside a virtual machine about its kernel
 //! - [`translated`]: the program as the verifier translated it
+//! - [`verify`]: its figures against committed ceilings
 //! - [`harness`]: how a test that needs root runs, or says why it does not
 
 pub mod bench;
