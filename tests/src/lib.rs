@@ -4,6 +4,8 @@
 //! - [`lab`]: namespaces, a network of them, servers, clients, and the daemon as a process
 //! - [`demo`]: the release that `cargo xtask demo` walks through
 //! - [`golden`]: packets described in files, run on the host and in the kernel
+//! - [`oracle`]: what holds for every frame, judged by a library that knows nothing of ours
+//! - [`fuzz`]: what is done with inputs that nobody thought of
 //! - [`mod@bench`]: what a packet costs in the kernel
 //! - [`vm`]: what is found out inside a virtual machine about its kernel
 //! - [`translated`]: the program as the verifier translated it
@@ -12,9 +14,11 @@
 
 pub mod bench;
 pub mod demo;
+pub mod fuzz;
 pub mod golden;
 pub mod harness;
 pub mod lab;
+pub mod oracle;
 pub mod translated;
 pub mod verify;
 pub mod vm;

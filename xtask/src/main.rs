@@ -3,6 +3,7 @@
 mod apt;
 mod bench;
 mod demo;
+mod fuzz;
 mod launch;
 mod process;
 mod setup;
@@ -37,6 +38,8 @@ enum Task {
     /// Compare what the kernel's verifier makes of every program with committed ceilings (needs root).
     #[command(disable_help_flag = true)]
     Verify(verify::Options),
+    /// Feed inputs that nobody thought of to packet path, kernel and configuration (the kernel needs root).
+    Fuzz(fuzz::Options),
     /// Boot old and new kernels in an emulator; load, attach, golden packets and a transfer in each.
     Vm(vm::Options),
 }
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Task::Bench => bench::run(),
         Task::Test => test::run(),
         Task::Verify(options) => verify::run(&options),
+        Task::Fuzz(options) => fuzz::run(&options),
         Task::Vm(options) => vm::run(&options),
     };
     outcome.map_or_else(report, |()| ExitCode::SUCCESS)
