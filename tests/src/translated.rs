@@ -1,6 +1,8 @@
 //! The program as the verifier translated it: which kernel functions it still calls, after the kernel has inlined
 //! what it inlines.
 
+mod stack;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
@@ -61,6 +63,8 @@ pub struct Function {
     pub helpers: BTreeSet<String>,
     /// Positions, in [`Functions`], of the program's functions that it calls.
     pub callees: BTreeSet<usize>,
+    /// Bytes of stack that it takes itself.
+    pub stack: u32,
 }
 
 impl Functions {
@@ -79,7 +83,8 @@ impl Functions {
         let mut functions = Vec::new();
         for (number, &start) in starts.iter().enumerate() {
             let end = starts.get(number + 1).copied().unwrap_or(instructions.len());
-            let mut function = Function::default();
+            let mut function =
+                Function { stack: stack::reach(&instructions[start..end]), ..Function::default() };
             for (at, call) in calls(&instructions).filter(|(at, _)| (start..end).contains(at)) {
                 if let Some(target) = callee(at, call) {
                     function.callees.insert(starts.partition_point(|start| *start <= target) - 1);
@@ -99,7 +104,7 @@ impl Functions {
 
     /// Helpers that a function of the program calls, those of its callees included.
     pub fn reached(&self, function: usize) -> BTreeSet<String> {
-        let Function { helpers, callees } = &self.0[function];
+        let Function { helpers, callees, .. } = &self.0[function];
         helpers.iter().cloned().chain(callees.iter().flat_map(|callee| self.reached(*callee))).collect()
     }
 }

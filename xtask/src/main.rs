@@ -3,11 +3,13 @@
 mod apt;
 mod bench;
 mod demo;
+mod fuzz;
 mod launch;
 mod process;
 mod setup;
 mod summary;
 mod test;
+mod verify;
 mod vm;
 
 use std::process::ExitCode;
@@ -33,6 +35,11 @@ enum Task {
     Bench,
     /// Format, lints, documentation and every test; tests that need root say so when they are skipped.
     Test,
+    /// Compare what the kernel's verifier makes of every program with committed ceilings (needs root).
+    #[command(disable_help_flag = true)]
+    Verify(verify::Options),
+    /// Feed inputs that nobody thought of to packet path, kernel and configuration (the kernel needs root).
+    Fuzz(fuzz::Options),
     /// Boot old and new kernels in an emulator; load, attach, golden packets and a transfer in each.
     Vm(vm::Options),
 }
@@ -43,6 +50,8 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::run(&options),
         Task::Bench => bench::run(),
         Task::Test => test::run(),
+        Task::Verify(options) => verify::run(&options),
+        Task::Fuzz(options) => fuzz::run(&options),
         Task::Vm(options) => vm::run(&options),
     };
     outcome.map_or_else(report, |()| ExitCode::SUCCESS)

@@ -45,6 +45,7 @@ fn steps() -> Vec<Step> {
         Step { name: "lints of the BPF crate", command: bpf_lints() },
         Step { name: "documentation", command: documentation() },
         step("programs", &["build", "--release"]),
+        Step { name: "ceilings of the verifier", command: ceilings() },
         step("unit and property tests", &["test", "--release", "--no-fail-fast", "--lib", "--bins"]),
         step(
             "tests in the kernel and in network namespaces",
@@ -71,6 +72,14 @@ fn bpf_lints() -> Command {
 fn documentation() -> Command {
     let mut command = process::cargo();
     command.args(["doc", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings");
+    command
+}
+
+/// Says where we are not root that it is skipped.
+fn ceilings() -> Command {
+    let program = process::target_dir().join("release/splitter-verify");
+    let mut command = process::command(&program.display().to_string());
+    command.arg("--root-or-skip");
     command
 }
 

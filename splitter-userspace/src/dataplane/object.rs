@@ -1,5 +1,7 @@
 //! Loads the program and its maps, sized by the configuration.
 
+use std::os::fd::{AsFd as _, BorrowedFd};
+
 use aya::{
     EbpfError, EbpfLoader, include_bytes_aligned,
     maps::ProgramArray,
@@ -337,12 +339,15 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// What the kernel makes of every program there is, or why it takes it not: name, and outcome. Each variant is loaded with
-/// maps of its own.
+/// What the kernel makes of every program there is, and what `look` sees in it, or why the kernel takes it not: name, and
+/// outcome. Each variant is loaded with maps of its own.
 ///
 /// # Errors
 /// The maps cannot be made.
-pub fn verify(sizes: &Sizes) -> Result<Vec<(String, Result<ProgramFacts, String>)>, Error> {
+pub fn verify<T>(
+    sizes: &Sizes,
+    look: impl Fn(BorrowedFd<'_>) -> T,
+) -> Result<Vec<(String, Result<(ProgramFacts, T), String>)>, Error> {
     let mut all = Vec::new();
     for variant in [Variant::Frags, Variant::Plain] {
         let mut object = loader(sizes).load(OBJECT).map_err(|error| explain_load(&error))?;
@@ -351,7 +356,9 @@ pub fn verify(sizes: &Sizes) -> Result<Vec<(String, Result<ProgramFacts, String>
             let program = object.program(name);
             let facts = |()| {
                 let program = program.ok_or_else(|| format!("the object has no program {name}"))?;
-                ProgramFacts::of(name, variant, program).map_err(|error| error.to_string())
+                let descriptor = program.fd().map_err(|error| chain(&error))?;
+                let facts = ProgramFacts::of(name, variant, program).map_err(|error| error.to_string())?;
+                Ok((facts, look(descriptor.as_fd())))
             };
             all.push((name.to_owned(), loaded.and_then(facts)));
         }

@@ -1,6 +1,6 @@
 //! The packet path on the host: over a mirror of the kernel's maps.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use splitter_common::{
     parse::{Carries, V4, V6, link},
     pipeline::{Action, Stage, Verdict as Stages, follow, process},
@@ -14,6 +14,7 @@ use super::{
     scenario::{Scenario, Verdict},
     setting::Setting,
 };
+use crate::oracle;
 
 /// Where the host's clock stands: any time will do.
 const NOW_NS: u64 = 1_000_000_000_000_000;
@@ -28,40 +29,99 @@ pub const INGRESS: u32 = 1;
 /// The scenario makes no sense, or something differs from what it says.
 pub fn run(scenario: &Scenario) -> Result<()> {
     let setting = Setting::of(scenario)?;
-    let (usual, by_itself) = (mirror(scenario, &setting)?, mirror(scenario, &setting)?);
+    let host = Host::of(scenario, &setting)?;
     for (number, packet) in scenario.packets().enumerate() {
-        let mut frame = packet.frame_in()?;
-        let mut again = frame.clone();
-        let action = process(&mut frame, &usual);
+        let (verdict, frame) = host.send(packet.frame_in()?).with_context(|| format!("packet {number}"))?;
+        packet.check_frame(number, verdict, &frame)?;
+    }
+    outcome(&host.by_itself, &setting).check(scenario, &setting)?;
+    outcome(&host.usual, &setting).check(scenario, &setting)
+}
+
+/// The packet path, twice.
+pub struct Host {
+    usual: Mirror,
+    /// What the path of the unusual, by itself, has done.
+    by_itself: Mirror,
+}
+
+impl Host {
+    /// Before the scenario's first packet.
+    ///
+    /// # Errors
+    /// The scenario makes no sense.
+    pub fn of(scenario: &Scenario, setting: &Setting) -> Result<Self> {
+        Ok(Self { usual: mirror(scenario, setting)?, by_itself: mirror(scenario, setting)? })
+    }
+
+    /// Back to before the first packet, some time later.
+    ///
+    /// # Errors
+    /// The scenario makes no sense.
+    pub fn reset(&mut self, scenario: &Scenario, setting: &Setting) -> Result<()> {
+        for mirror in [&mut self.usual, &mut self.by_itself] {
+            mirror.now_ns += 1_000_000_000;
+            forget(mirror);
+            fill(mirror, scenario, setting)?;
+        }
+        Ok(())
+    }
+
+    /// One frame, by both paths.
+    ///
+    /// # Errors
+    /// They come to different ends, or to one that cannot be.
+    pub fn send(&self, arrived: Vec<u8>) -> Result<(Verdict, Vec<u8>)> {
+        let (mut frame, mut again) = (arrived.clone(), arrived.clone());
+        let action = process(&mut frame, &self.usual);
         let verdict = match link(&again) {
             (Carries::V4, _) => Stages::hand_on::<V4>(Stage::Sort),
             (Carries::V6, _) => Stages::hand_on::<V6>(Stage::Sort),
             _ => Stages::PASS,
         };
-        let same = follow(&mut again, &by_itself, verdict);
+        let same = follow(&mut again, &self.by_itself, verdict);
         ensure!(
             (action, &frame) == (same, &again),
-            "packet {number}: by itself, the path of what is unusual comes to another end: {same:?} {again:02x?}"
+            "by itself, the path of what is unusual comes to another end: {same:?} {again:02x?}, not {action:?} {frame:02x?}"
         );
-        packet.check_frame(number, verdict_of(action)?, &frame)?;
+        let verdict = verdict_of(action)?;
+        oracle::check(&arrived, &frame, verdict)?;
+        Ok((verdict, frame))
     }
-    outcome(&by_itself, &setting).check(scenario, &setting)?;
-    outcome(&usual, &setting).check(scenario, &setting)
+}
+
+/// As if no packet had ever come.
+fn forget(mirror: &Mirror) {
+    for table in EXCEPTIONS {
+        for (key, _) in mirror.entries(table) {
+            mirror.forget(table, &key);
+        }
+    }
+    mirror.fragments.borrow_mut().clear();
+    mirror.ports.borrow_mut().clear();
+    mirror.translations.borrow_mut().clear();
+    mirror.free.borrow_mut().clear();
 }
 
 /// The kernel's maps before the scenario's first packet.
 fn mirror(scenario: &Scenario, setting: &Setting) -> Result<Mirror> {
     let mirror = Mirror::of(&setting.image, NOW_NS);
+    fill(&mirror, scenario, setting)?;
+    Ok(mirror)
+}
+
+fn fill(mirror: &Mirror, scenario: &Scenario, setting: &Setting) -> Result<()> {
+    let now_ns = mirror.now_ns;
     for entry in &scenario.entries {
-        let (table, key, flow) = setting.entry(entry, NOW_NS)?;
+        let (table, key, flow) = setting.entry(entry, now_ns)?;
         mirror.record(table, &key, &flow);
     }
     mirror.free.borrow_mut().extend(setting.free_ports());
-    for (port, translation) in setting.translations(scenario, NOW_NS)? {
+    for (port, translation) in setting.translations(scenario, now_ns)? {
         mirror.set_port_of(&translation.key, port);
         mirror.set_translation(port, translation);
     }
-    Ok(mirror)
+    Ok(())
 }
 
 fn verdict_of(action: Action) -> Result<Verdict> {

@@ -69,6 +69,20 @@ impl Kernel {
         Outcome { counters, entries, translations, now_ns }.check(scenario, &setting)
     }
 
+    /// What becomes of frames, one after the other, after all that a scenario's setting says.
+    ///
+    /// # Errors
+    /// The scenario makes no sense, or the kernel refuses.
+    pub fn frames(
+        &mut self,
+        scenario: &Scenario,
+        setting: &Setting,
+        frames: &[Vec<u8>],
+    ) -> Result<Vec<(Verdict, Vec<u8>)>> {
+        self.prepare(scenario, setting)?;
+        frames.iter().map(|frame| self.send(frame)).collect()
+    }
+
     /// The scenario's services and network go live, and the tables hold its entries alone.
     fn prepare(&mut self, scenario: &Scenario, setting: &Setting) -> Result<()> {
         let generation = self.data_plane.generation() + 1;

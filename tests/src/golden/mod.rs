@@ -22,7 +22,12 @@ use std::{env, path::PathBuf};
 
 use anyhow::Result;
 
-pub use self::{host::run as run_on_host, kernel::Kernel, scenario::Scenario};
+pub use self::{
+    host::{Host, run as run_on_host},
+    kernel::Kernel,
+    scenario::{Scenario, Verdict},
+    setting::Setting,
+};
 
 /// The environment variable that says where the scenarios are, where that is not the source tree.
 pub const FOLDER_VARIABLE: &str = "SPLITTER_GOLDEN";

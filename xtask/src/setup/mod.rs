@@ -20,12 +20,20 @@ pub struct Options {
     /// What `cargo xtask vm` needs, too: an emulator, and a way to build programs that need no libraries.
     #[arg(long)]
     vm: bool,
+    /// What `cargo xtask fuzz` needs, too: a C++ compiler.
+    #[arg(long)]
+    fuzz: bool,
 }
 
 impl Options {
     /// Installs what virtual machines need, too.
     pub fn for_vm() -> Self {
         Self { vm: true, ..Self::default() }
+    }
+
+    /// Installs what the fuzzer needs, too.
+    pub fn for_fuzzing() -> Self {
+        Self { fuzz: true, ..Self::default() }
     }
 }
 
@@ -47,6 +55,9 @@ pub fn run(options: &Options) -> Result<()> {
     let mut needs = needs(&compiler);
     if options.vm {
         needs.extend(needs_of_vm(compiler));
+    }
+    if options.fuzz {
+        needs.extend(system::FUZZ_TOOLS.map(|tool| Box::new(tool) as Box<dyn Need>));
     }
     let missing: Vec<_> = needs.iter().filter(|need| !report(need.as_ref())).collect();
     if missing.is_empty() {

@@ -22,6 +22,9 @@ pub const TOOLS: [Tool; 2] = [
     },
 ];
 
+/// What the fuzzer is built with.
+pub const FUZZ_TOOLS: [Tool; 1] = [Tool { program: "c++", package: "g++", why: "it builds libFuzzer" }];
+
 /// What virtual machines are made and run with.
 pub const VM_TOOLS: [Tool; 3] = [
     Tool {
