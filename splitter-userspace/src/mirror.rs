@@ -15,6 +15,7 @@ use splitter_common::{
         ServiceTable, Side, TableCounters, Translation,
     },
     net::Addr,
+    pipeline::{self, Action, Verdict},
     reason::{REASONS, Reason},
     slot::BackendId,
     tables::{Allowance, Exceptions, FlowRef, Live, Sender, TableEvent, Tables, TranslationRef},
@@ -103,6 +104,16 @@ impl Mirror {
                 let _ = self.rules.remove(&(service, prefix));
             }
         }
+    }
+
+    /// One frame through all stages. Compiled here once, for everybody.
+    pub fn process(&self, frame: &mut Vec<u8>) -> Action {
+        pipeline::process(frame, self)
+    }
+
+    /// The rest of a frame's way after a verdict.
+    pub fn follow(&self, frame: &mut Vec<u8>, verdict: Verdict) -> Action {
+        pipeline::follow(frame, self, verdict)
     }
 
     /// Another slot table for a service.

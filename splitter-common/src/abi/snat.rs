@@ -40,6 +40,11 @@ impl Translation {
     /// The client has answered the backend's SYN, or it is UDP.
     pub const ESTABLISHED: u64 = 16;
 
+    /// Either has sent RST. Anybody can forge one, so it does not close: silence after it does.
+    pub const RESET: u64 = 32;
+
+    /// How long a connection may be silent after an RST.
+    pub const AFTER_RESET_NS: u64 = 2_000_000_000;
     /// How long a closed connection's port rests: stray packets of it still find their way.
     pub const REST_NS: u64 = 1_000_000_000;
     /// How long a connection may take to be established.
@@ -61,7 +66,9 @@ impl Translation {
     /// Nothing has been heard of it for so long that its port may go.
     #[inline(always)]
     pub const fn idle(state: u64, silent_ns: u64, idle_timeout_ns: u64) -> bool {
-        silent_ns > idle_timeout_ns || (state & Self::ESTABLISHED == 0 && silent_ns > Self::HANDSHAKE_NS)
+        silent_ns > idle_timeout_ns
+            || (state & Self::ESTABLISHED == 0 && silent_ns > Self::HANDSHAKE_NS)
+            || (state & Self::RESET != 0 && silent_ns > Self::AFTER_RESET_NS)
     }
 
     /// The port may get another connection; closed for so long.
@@ -95,6 +102,9 @@ mod tests {
         let established = begun | Translation::ESTABLISHED;
         assert!(!Translation::idle(established, Translation::HANDSHAKE_NS + 1, u64::MAX));
         assert!(Translation::idle(established, 11, 10));
+        let reset = established | Translation::RESET;
+        assert!(!Translation::idle(reset, Translation::AFTER_RESET_NS, u64::MAX));
+        assert!(Translation::idle(reset, Translation::AFTER_RESET_NS + 1, u64::MAX));
         let closed = begun | Translation::CLOSED;
         assert!(!Translation::open(closed) && !Translation::rested(closed, Translation::REST_NS - 1));
         assert!(Translation::rested(closed, Translation::REST_NS) && Translation::rested(0, 0));

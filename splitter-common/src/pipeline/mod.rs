@@ -214,17 +214,23 @@ pub fn follow<P: Resize + ?Sized, T: Tables>(packet: &mut P, tables: &T, verdict
     follow(packet, tables, verdict)
 }
 
+/// Each stage a function of its own on the host too: all in one would take the compiler minutes.
+#[inline(never)]
+fn apart(stage: impl FnOnce() -> Verdict) -> Verdict {
+    stage()
+}
+
 fn go<F: Icmp, P: Resize + ?Sized, T: Tables>(packet: &mut P, tables: &T, stage: Stage) -> Verdict {
     let room = &mut Room::<F>::new();
     match stage {
-        Stage::Sort => sort::<F, P, T>(packet, tables, room),
-        Stage::Inbound => inbound::<F, P, T>(packet, tables, room),
-        Stage::Outbound => outbound::<F, P, T>(packet, tables, room),
-        Stage::Later => later::<F, P, T>(packet, tables, room),
-        Stage::TranslatedIn => translated_in::<F, P, T>(packet, tables, room),
-        Stage::TranslatedOut => translated_out::<F, P, T>(packet, tables, room),
-        Stage::Icmp => icmp::<F, P, T>(packet, tables, room),
-        Stage::IcmpIn => icmp_in::<F, P, T>(packet, tables, room),
-        Stage::IcmpOut => icmp_out::<F, P, T>(packet, tables, room),
+        Stage::Sort => apart(|| sort::<F, P, T>(packet, tables, room)),
+        Stage::Inbound => apart(|| inbound::<F, P, T>(packet, tables, room)),
+        Stage::Outbound => apart(|| outbound::<F, P, T>(packet, tables, room)),
+        Stage::Later => apart(|| later::<F, P, T>(packet, tables, room)),
+        Stage::TranslatedIn => apart(|| translated_in::<F, P, T>(packet, tables, room)),
+        Stage::TranslatedOut => apart(|| translated_out::<F, P, T>(packet, tables, room)),
+        Stage::Icmp => apart(|| icmp::<F, P, T>(packet, tables, room)),
+        Stage::IcmpIn => apart(|| icmp_in::<F, P, T>(packet, tables, room)),
+        Stage::IcmpOut => apart(|| icmp_out::<F, P, T>(packet, tables, room)),
     }
 }

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use splitter_common::{
     abi::{Flow, FlowKey},
     net::{Addr, Port, Transport},
-    pipeline,
     reason::Reason,
     slot::{BackendId, Slot, State},
     tables::{Exceptions, Tables as _},
@@ -65,7 +64,7 @@ impl Engine {
         let mirror = self.mirror_for(connection)?;
         let listener = SocketAddr::new(service.spec.address, service.spec.port);
         let mut frame = probe::frame(probe, connection.transport, client, listener);
-        pipeline::process(&mut frame, &mirror);
+        mirror.process(&mut frame);
         let counters = mirror.backend_counters.borrow();
         let id = counters.keys().next().map_or(BackendId::NONE, |id| BackendId::new(*id));
         let reasons = mirror.reason_counters.borrow();

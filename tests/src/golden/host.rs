@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, bail, ensure};
 use splitter_common::{
     parse::{Carries, V4, V6, link},
-    pipeline::{Action, Stage, Verdict as Stages, follow, process},
+    pipeline::{Action, Stage, Verdict as Stages},
     reason::REASONS,
     tables::Tables as _,
 };
@@ -73,13 +73,13 @@ impl Host {
     /// They come to different ends, or to one that cannot be.
     pub fn send(&self, arrived: Vec<u8>) -> Result<(Verdict, Vec<u8>)> {
         let (mut frame, mut again) = (arrived.clone(), arrived.clone());
-        let action = process(&mut frame, &self.usual);
+        let action = self.usual.process(&mut frame);
         let verdict = match link(&again) {
             (Carries::V4, _) => Stages::hand_on::<V4>(Stage::Sort),
             (Carries::V6, _) => Stages::hand_on::<V6>(Stage::Sort),
             _ => Stages::PASS,
         };
-        let same = follow(&mut again, &self.by_itself, verdict);
+        let same = self.by_itself.follow(&mut again, verdict);
         ensure!(
             (action, &frame) == (same, &again),
             "by itself, the path of what is unusual comes to another end: {same:?} {again:02x?}, not {action:?} {frame:02x?}"

@@ -27,11 +27,12 @@ pub struct Outcome {
 }
 
 /// The bits of a translation's state, as scenarios name them.
-pub const STATES: [(&str, u64); 4] = [
+pub const STATES: [(&str, u64); 5] = [
     ("established", Translation::ESTABLISHED),
     ("client_fin", Translation::CLIENT_FIN),
     ("backend_fin", Translation::BACKEND_FIN),
     ("closed", Translation::CLOSED),
+    ("reset", Translation::RESET),
 ];
 
 /// Every counter. Maps without the counters that are zero.

@@ -28,7 +28,7 @@ pub fn choose<F: Rewrite, T: Tables>(
     let key = FlowKey::new(table.owner(), headers.transport, F::addr(client), port);
     if let Some(entry) = tables.flow(Exceptions::Previews, &key) {
         let flow = entry.read();
-        if !(headers.flags.opens() && !flow.fresh(now_ns, table.idle_timeout_ns))
+        if (!headers.flags.opens() || flow.fresh(now_ns, table.idle_timeout_ns))
             && tables.backend(side, flow.backend).is_some_and(|backend| listens::<F>(backend, headers))
         {
             if headers.flags.rst() || headers.flags.fin() || now_ns.saturating_sub(flow.seen_ns) > TOUCH_NS {

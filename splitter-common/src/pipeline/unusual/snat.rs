@@ -154,7 +154,7 @@ fn continued<A, T: Tables>(
     Some((id, port))
 }
 
-/// FIN both ways closes the connection.
+/// FIN both ways closes the connection; an RST is noted.
 #[inline(always)]
 fn finished<T: Tables>(
     tables: &T,
@@ -163,6 +163,9 @@ fn finished<T: Tables>(
     flags: TcpFlags,
     (fin, now_ns): (u64, u64),
 ) {
+    if flags.rst() {
+        entry.mark(Translation::RESET);
+    }
     if flags.fin() {
         let both = Translation::CLIENT_FIN | Translation::BACKEND_FIN;
         if (entry.mark(fin) | fin) & both == both {
