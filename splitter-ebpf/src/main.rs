@@ -189,12 +189,13 @@ fn leave(ctx: &XdpContext, action: Action) -> u32 {
     }
 }
 
-/// Does not come back but when the daemon has not put the stage where it belongs.
+/// Does not come back but when the daemon has left the stage out, as no service needs it: then the frame, of which nothing
+/// has been changed, is the kernel's.
 #[inline(always)]
 fn hand_on(ctx: &XdpContext, stage: u32) -> u32 {
     // SAFETY: the context is the kernel's.
     unsafe { maps::STAGES.tail_call(ctx, stage) };
-    xdp_action::XDP_ABORTED
+    xdp_action::XDP_PASS
 }
 
 #[cfg(not(test))]

@@ -73,7 +73,7 @@ impl<'a> Seen<'a> {
     /// What may change in a frame that goes by.
     fn changeable(&self, verdict: Verdict) -> Vec<Range<usize>> {
         let ttl = if self.is_v4 { 8..9 } else { 7..8 };
-        let mut fields = if self.is_v4 { vec![10..12, 12..20] } else { vec![8..40] };
+        let mut fields = vec![if self.is_v4 { 10..20 } else { 8..40 }];
         if verdict != Verdict::Pass {
             fields.push(ttl);
         }

@@ -213,7 +213,7 @@ mod tests {
     fn headers<F: Family, P: Packet + ?Sized>(packet: &P) -> Result<Headers<F::Address>, Reason> {
         let full = F::network(packet, NETWORK).and_then(|network| transport::<F, P>(packet, network));
         if let Some(bare) = bare::<F, P>(packet) {
-            let full = full.as_ref().ok().expect("what the usual path takes is right");
+            let Ok(full) = &full else { panic!("what the usual path takes is right") };
             assert_eq!((bare.source_port, bare.network.total), (full.source_port, full.network.total));
             assert_eq!(
                 (bare.network.at, bare.network.payload_at),

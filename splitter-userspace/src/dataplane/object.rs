@@ -129,7 +129,7 @@ pub fn load(sizes: &Sizes) -> Result<(Program, Maps), Error> {
             "this kernel has no xdp.frags: mode snat needs Linux 5.18 or newer; boot one, or take another mode".into(),
         ));
     }
-    let stages = load_stages(&mut object, variant)?;
+    let stages = load_stages(&mut object, variant, sizes)?;
     if sizes.snat {
         xdp(&mut object, names::RELEASE)?.load().map_err(|error| explain_program(&error))?;
     }
@@ -184,11 +184,17 @@ fn choose(object: &mut aya::Ebpf) -> Result<Variant, Error> {
 }
 
 /// Loads the programs that frames are handed on to, and puts them where the first one finds them.
-fn load_stages(object: &mut aya::Ebpf, variant: Variant) -> Result<ProgramArray<aya::maps::MapData>, Error> {
+fn load_stages(
+    object: &mut aya::Ebpf,
+    variant: Variant,
+    sizes: &Sizes,
+) -> Result<ProgramArray<aya::maps::MapData>, Error> {
     let map = object.take_map(names::STAGES).ok_or_else(|| Error::Load("the object has no STAGES".into()))?;
     let of = |source| Error::Map { map: names::STAGES, source };
     let mut stages = ProgramArray::try_from(map).map_err(of)?;
-    for (stage, forms) in (0..).zip(&names::PROGRAMS[1..]) {
+    // The verifier takes its time: what no service needs is left out.
+    let needed = |forms: &[&str; 2]| sizes.snat || !forms[0].contains("snat");
+    for (stage, forms) in (0..).zip(&names::PROGRAMS[1..]).filter(|(_, forms)| needed(forms)) {
         let program = xdp(object, forms[variant as usize])?;
         program.load().map_err(|error| explain_program(&error))?;
         let descriptor = program.fd().map_err(|error| explain_program(&error))?;
@@ -339,15 +345,15 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// A program's name, and what the kernel made of it or why it took it not.
+pub type Verified<T> = (String, Result<(ProgramFacts, T), String>);
+
 /// What the kernel makes of every program there is, and what `look` sees in it, or why the kernel takes it not: name, and
 /// outcome. Each variant is loaded with maps of its own.
 ///
 /// # Errors
 /// The maps cannot be made.
-pub fn verify<T>(
-    sizes: &Sizes,
-    look: impl Fn(BorrowedFd<'_>) -> T,
-) -> Result<Vec<(String, Result<(ProgramFacts, T), String>)>, Error> {
+pub fn verify<T>(sizes: &Sizes, look: impl Fn(BorrowedFd<'_>) -> T) -> Result<Vec<Verified<T>>, Error> {
     let mut all = Vec::new();
     for variant in [Variant::Frags, Variant::Plain] {
         let mut object = loader(sizes).load(OBJECT).map_err(|error| explain_load(&error))?;

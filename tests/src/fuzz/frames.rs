@@ -60,7 +60,7 @@ impl Hosts {
         let Some(input) = Input::read(input, single) else { return Ok(()) };
         let (scenario, _, host) = self.place(input.scenario)?.fresh()?;
         for (number, frame) in input.frames.into_iter().enumerate() {
-            host.send(frame).with_context(|| format!("frame {number} after scenario {}", scenario.name))?;
+            host.send(&frame).with_context(|| format!("frame {number} after scenario {}", scenario.name))?;
         }
         Ok(())
     }
@@ -92,7 +92,7 @@ impl Kernels {
         let found = self.kernel.frames(scenario, setting, &input.frames)?;
         for (number, (frame, found)) in input.frames.into_iter().zip(found).enumerate() {
             let at = || format!("frame {number} after scenario {}", scenario.name);
-            let expected = host.send(frame).with_context(at)?;
+            let expected = host.send(&frame).with_context(at)?;
             ensure!(
                 found == expected,
                 "{}: the kernel comes to {found:02x?}, the host to {expected:02x?}",

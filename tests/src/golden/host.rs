@@ -31,7 +31,7 @@ pub fn run(scenario: &Scenario) -> Result<()> {
     let setting = Setting::of(scenario)?;
     let host = Host::of(scenario, &setting)?;
     for (number, packet) in scenario.packets().enumerate() {
-        let (verdict, frame) = host.send(packet.frame_in()?).with_context(|| format!("packet {number}"))?;
+        let (verdict, frame) = host.send(&packet.frame_in()?).with_context(|| format!("packet {number}"))?;
         packet.check_frame(number, verdict, &frame)?;
     }
     outcome(&host.by_itself, &setting).check(scenario, &setting)?;
@@ -71,8 +71,8 @@ impl Host {
     ///
     /// # Errors
     /// They come to different ends, or to one that cannot be.
-    pub fn send(&self, arrived: Vec<u8>) -> Result<(Verdict, Vec<u8>)> {
-        let (mut frame, mut again) = (arrived.clone(), arrived.clone());
+    pub fn send(&self, arrived: &[u8]) -> Result<(Verdict, Vec<u8>)> {
+        let (mut frame, mut again) = (arrived.to_vec(), arrived.to_vec());
         let action = self.usual.process(&mut frame);
         let verdict = match link(&again) {
             (Carries::V4, _) => Stages::hand_on::<V4>(Stage::Sort),
@@ -85,7 +85,7 @@ impl Host {
             "by itself, the path of what is unusual comes to another end: {same:?} {again:02x?}, not {action:?} {frame:02x?}"
         );
         let verdict = verdict_of(action)?;
-        oracle::check(&arrived, &frame, verdict)?;
+        oracle::check(arrived, &frame, verdict)?;
         Ok((verdict, frame))
     }
 }

@@ -50,7 +50,7 @@ impl Figures {
 /// The kernel does not take one, or we are not root.
 pub fn measure() -> Result<Programs> {
     let mut programs = Programs::new();
-    for (name, outcome) in verify(&Sizes::SMALL, |program| Functions::of(program))? {
+    for (name, outcome) in verify(&Sizes::SMALL, Functions::of)? {
         let (facts, functions) = match outcome {
             Ok(found) => found,
             // The log's end says why.
