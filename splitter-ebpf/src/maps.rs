@@ -331,7 +331,7 @@ impl<const FULL: bool> Tables for Kernel<FULL> {
 
     #[inline(always)]
     fn set_port_of(&self, key: &FlowKey, port: u16) -> bool {
-        SNAT_CLIENTS.insert(key, &port.into(), 0).is_ok()
+        SNAT_CLIENTS.insert(key, u32::from(port), 0).is_ok()
     }
 
     #[inline(always)]
