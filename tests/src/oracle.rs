@@ -36,6 +36,9 @@ pub fn check(arrived: &[u8], left: &[u8], verdict: Verdict) -> Result<()> {
     changes(&before, &after, verdict)
 }
 
+/// The mobility header's number (RFC 6275).
+const MOBILITY: IpNumber = IpNumber(135);
+
 /// What the library sees in a frame.
 struct Seen<'a> {
     frame: &'a [u8],
@@ -65,6 +68,8 @@ impl<'a> Seen<'a> {
         let payload = sliced.ip_payload().context("no IP payload")?;
         let [source, destination] = addresses.map(|field| &frame[at + field.start..at + field.end]);
         let number = payload.ip_number;
+        // The library does not look through it.
+        ensure!(number != MOBILITY, "a mobility header");
         let (payload_at, payload_length) = (position(frame, payload.payload), payload.payload.len());
         let has_transport = !payload.fragmented || is_first(frame, at, payload_at, is_v4);
         Ok(Self { frame, at, payload_at, payload_length, number, has_transport, source, destination, is_v4 })
