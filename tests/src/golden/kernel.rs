@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result, bail};
 use aya::programs::{TestRun as _, TestRunOptions};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use splitter_common::abi::{BackendCounters, TableCounters};
 use splitter_userspace::{
     config::XdpMode,
@@ -109,12 +110,12 @@ impl Kernel {
         let program = self.data_plane.program()?;
         let mut out = vec![0; FRAME];
         let result = self.namespace.run(|| {
+            stay_on_one_cpu()?;
             let mut options = TestRunOptions::new();
             options.data_in = Some(frame);
             options.data_out = Some(&mut out);
-            program.test_run(options)
-        })?;
-        let result = result.context("BPF_PROG_TEST_RUN")?;
+            program.test_run(options).context("BPF_PROG_TEST_RUN")
+        })??;
         out.truncate(result.data_size_out as usize);
         let verdict = match result.return_value {
             1 => Verdict::Drop,
@@ -180,6 +181,15 @@ impl Raw {
         });
         Counters::new(names.zip(self.backends.iter().copied()), reasons, &self.tables)
     }
+}
+
+/// Every CPU has its own queue of free ports, and the host's path has one: this thread stays on the first CPU that it may
+/// use.
+fn stay_on_one_cpu() -> Result<()> {
+    let allowed = sched_getaffinity(None)?;
+    let mut first = CpuSet::new();
+    first.set((0..CpuSet::MAX_CPU).find(|cpu| allowed.is_set(*cpu)).context("no CPU is allowed")?);
+    sched_setaffinity(None, &first).context("cannot stay on one CPU")
 }
 
 /// `CLOCK_MONOTONIC`, nanoseconds: what `bpf_ktime_get_ns` reads.
