@@ -22,7 +22,7 @@ fn main() -> Result<()> {
     // Not the outer build's folder: cargo would wait for itself.
     let target_dir = out_dir.join("bpf");
     build(target, &target_dir)?;
-    for object in ["splitter", "bench"] {
+    for object in ["splitter", "bench", "unpack"] {
         let built = target_dir.join(target).join("release").join(object);
         fs::copy(&built, out_dir.join(object)).with_context(|| format!("copying {}", built.display()))?;
     }

@@ -26,7 +26,7 @@ use splitter_common::{
 pub use self::{
     attach::{Attachment, Mode},
     facts::ProgramFacts,
-    object::{BENCH_OBJECT, LOCAL_ADDRESSES, Sizes, Variant, Verified, verify},
+    object::{BENCH_OBJECT, LOCAL_ADDRESSES, Sizes, UNPACK_OBJECT, Variant, Verified, verify},
 };
 use crate::{
     grace::GracePeriod,

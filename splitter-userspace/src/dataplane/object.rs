@@ -21,6 +21,9 @@ static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/splitte
 /// The benchmark's wrapper program. No binary that does not name it carries it.
 pub static BENCH_OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/bench"));
 
+/// The tests' stand-in for a backend's tunnel devices; the same holds for it.
+pub static UNPACK_OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/unpack"));
+
 /// Oldest kernel supported, major and minor.
 const OLDEST_KERNEL: (u32, u32) = (5, 10);
 

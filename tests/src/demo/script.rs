@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use splitter_userspace::config::{PoolName, Protocol};
+use splitter_userspace::config::{ForwardMode, PoolName, Protocol};
 
 use super::shares::Shares;
 use crate::lab::{
@@ -49,6 +49,8 @@ pub fn services() -> [ServicePlan; 2] {
         protocol: Protocol::Tcp,
         idle_timeout: IDLE_TIMEOUT,
         health: Some(Duration::from_millis(500)),
+        mode: ForwardMode::Dnat,
+        crossed: false,
     };
     [plan, ServicePlan { name: "web6", address: VIP6.into(), ..plan }]
 }

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use splitter_userspace::config::{PoolName, Protocol};
+use splitter_userspace::config::{ForwardMode, PoolName, Protocol};
 
 use super::{HTTP_PORT, UDP_PORT, addresses::Host, scratch::bpf_folder};
 
@@ -26,6 +26,10 @@ pub struct ServicePlan {
     pub idle_timeout: Duration,
     /// Time between health checks, if there are to be any (TCP only).
     pub health: Option<Duration>,
+    /// How packets get to the backends. In the `dsr` modes the port must be the servers' own.
+    pub mode: ForwardMode,
+    /// The backends by their addresses of the other family, for `dsr-ipip`.
+    pub crossed: bool,
 }
 
 /// The whole file, for a daemon that keeps everything in `folder` (see [`Scratch`](super::Scratch)).
@@ -62,7 +66,7 @@ impl ServicePlan {
             text,
             "protocol = \"{protocol}\"\nidle_timeout = \"{idle}ms\"\nudp_idle_timeout = \"{idle}ms\""
         )?;
-        writeln!(text, "stable = \"blue\"")?;
+        writeln!(text, "mode = \"{}\"\nstable = \"blue\"", self.mode)?;
         if let Some(interval) = self.health {
             writeln!(text, "\n[service.health]\ninterval = \"{}ms\"", interval.as_millis())?;
         }
@@ -94,7 +98,7 @@ impl ServicePlan {
             Protocol::Tcp | Protocol::Both => HTTP_PORT,
             Protocol::Udp => UDP_PORT,
         };
-        SocketAddr::new(if self.address.is_ipv4() { ipv4 } else { ipv6 }, port)
+        SocketAddr::new(if self.address.is_ipv4() != self.crossed { ipv4 } else { ipv6 }, port)
     }
 
     /// Where clients reach it.
@@ -126,7 +130,9 @@ mod tests {
     fn plan(name: &'static str, address: &str, protocol: Protocol) -> ServicePlan {
         let address = address.parse().expect("a valid address");
         let health = (protocol == Protocol::Tcp).then_some(Duration::from_millis(500));
-        ServicePlan { name, address, port: 80, protocol, idle_timeout: Duration::from_millis(1500), health }
+        let idle_timeout = Duration::from_millis(1500);
+        let (mode, crossed) = (ForwardMode::Dnat, false);
+        ServicePlan { name, address, port: 80, protocol, idle_timeout, health, mode, crossed }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::{Namespace, binaries};
 
 /// Time for the daemon to load, attach and answer.
-const START_LIMIT: Duration = Duration::from_secs(20);
+const START_LIMIT: Duration = Duration::from_secs(60);
 /// Time for one answer while it starts.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 /// Time for the daemon to end after it was asked to.

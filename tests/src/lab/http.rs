@@ -55,6 +55,12 @@ impl Connection {
         self.ask(Method::POST, "/echo", content).await
     }
 
+    /// Sends `content` and gives back how many bytes of it the server has got.
+    pub async fn upload(&mut self, content: Bytes) -> Result<usize> {
+        let length = self.ask(Method::POST, "/length", content).await?;
+        Ok(std::str::from_utf8(&length)?.parse()?)
+    }
+
     async fn ask(&mut self, method: Method, path: &str, body: Bytes) -> Result<Bytes> {
         let request = Request::builder().method(method).uri(path).header(HOST, self.target.to_string());
         let request = request.body(Full::new(body))?;

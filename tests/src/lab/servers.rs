@@ -1,6 +1,10 @@
 //! The application: an HTTP server and a UDP echo on every backend host, each answering with the host's name.
 
-use std::{collections::BTreeMap, net::Ipv6Addr, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv6Addr},
+    sync::Arc,
+};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
@@ -59,14 +63,14 @@ async fn listen(name: Arc<str>) -> Result<()> {
 async fn accept(listener: TcpListener, name: Arc<str>) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => drop(tokio::spawn(serve(stream, name.clone()))),
+            Ok((stream, peer)) => drop(tokio::spawn(serve(stream, peer.ip(), name.clone()))),
             // Per accept(2), errors of the one connection or a lack of resources: the next one may do better.
             Err(cause) => eprintln!("lab: {name}: accept: {cause}"),
         }
     }
 }
 
-async fn serve(stream: TcpStream, name: Arc<str>) {
+async fn serve(stream: TcpStream, peer: IpAddr, name: Arc<str>) {
     let service = service_fn(|request: Request<Incoming>| {
         let name = name.clone();
         async move {
@@ -74,6 +78,11 @@ async fn serve(stream: TcpStream, name: Arc<str>) {
                 "/echo" => {
                     request.into_body().collect().await.map(|body| Response::new(Full::new(body.to_bytes())))
                 }
+                "/length" => {
+                    let body = request.into_body().collect().await?.to_bytes();
+                    Ok(Response::new(Full::new(body.len().to_string().into())))
+                }
+                "/peer" => Ok(Response::new(Full::new(peer.to_canonical().to_string().into()))),
                 _ => Ok(answer(&name, request.uri())),
             }
         }
@@ -82,7 +91,8 @@ async fn serve(stream: TcpStream, name: Arc<str>) {
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
-/// `/` gives the server's name, `/bytes?n=N` gives N zero bytes (and `/echo`, elsewhere, what it was sent).
+/// `/` gives the server's name, `/bytes?n=N` gives N zero bytes. (Elsewhere: `/echo` gives what it was sent, `/length` how
+/// much that was, `/peer` the address that it came from.)
 fn answer(name: &str, uri: &Uri) -> Response<Full<Bytes>> {
     let wanted = || uri.query()?.strip_prefix("n=")?.parse::<usize>().ok().filter(|size| *size <= MOST_BYTES);
     let body = match uri.path() {

@@ -28,6 +28,16 @@ pub struct Stage {
 impl Stage {
     /// Builds all of it; when this returns, every service forwards.
     pub fn build(sizes: PoolSizes, services: &[ServicePlan]) -> Result<Self> {
+        Ok(Self::prepared(sizes, services, |_, _, _| Ok(()))?.0)
+    }
+
+    /// The same; `prepare` changes the network and the configuration before the daemon starts, and gives back what is to
+    /// live as long.
+    pub fn prepared<T>(
+        sizes: PoolSizes,
+        services: &[ServicePlan],
+        prepare: impl FnOnce(&Topology, &Scratch, &mut String) -> Result<T>,
+    ) -> Result<(Self, T)> {
         let topology = Topology::build(sizes)?;
         let servers = Servers::start(&topology)?;
         let client = Runner::start(&topology.client)?;
@@ -35,11 +45,12 @@ impl Stage {
         topology.take_redirects(&scratch.bpf())?;
         let cli = Cli::new(&config::socket(scratch.folder()))?;
         let mut stage = Self { cli, daemon: None, client, servers, scratch, topology };
-        let text = config::text(stage.scratch.folder(), stage.topology.hosts(), services);
+        let mut text = config::text(stage.scratch.folder(), stage.topology.hosts(), services);
+        let prepared = prepare(&stage.topology, &stage.scratch, &mut text)?;
         fs::write(stage.config(), text)
             .with_context(|| format!("cannot write {}", stage.config().display()))?;
         stage.start_daemon()?;
-        Ok(stage)
+        Ok((stage, prepared))
     }
 
     /// Starts the daemon, for the first time or again.

@@ -151,9 +151,14 @@ impl Topology {
     }
 }
 
-/// For one endpoint: see [`Topology::set_offloads`].
+/// For one endpoint's `eth0`: see [`Topology::set_offloads`].
 pub(super) fn set_edge_offloads(edge: &Namespace) -> Result<()> {
-    edge.tool("ethtool", &["-K", "eth0", "tx", "off", "gro", "on"])?;
+    set_offloads_of(edge, "eth0")
+}
+
+/// The same for any device.
+pub(super) fn set_offloads_of(namespace: &Namespace, device: &str) -> Result<()> {
+    namespace.tool("ethtool", &["-K", device, "tx", "off", "gro", "on"])?;
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
 use splitter_userspace::{
     api::model::{Change, Status},
-    config::Protocol,
+    config::{ForwardMode, Protocol},
 };
 use tokio::time::timeout;
 
@@ -43,6 +43,8 @@ const WEB: ServicePlan = ServicePlan {
     protocol: Protocol::Tcp,
     idle_timeout: Duration::from_millis(1500),
     health: None,
+    mode: ForwardMode::Dnat,
+    crossed: false,
 };
 const WEB6: ServicePlan = ServicePlan { name: "web6", address: IpAddr::V6(VIP6), ..WEB };
 

@@ -4,18 +4,25 @@
 mod affinity;
 mod balance;
 mod checks;
+mod direct;
 mod drain;
 mod forwarding;
+mod fragments;
+mod frames;
 mod leaving;
 mod neighbours;
 mod no_backend;
 mod one_arm;
+mod path_mtu;
+mod probes;
 mod refusals;
 mod refused_starts;
 mod release;
 mod shifts;
+mod snat;
 mod stop;
 mod support;
+mod tags;
 
 use std::process::ExitCode;
 
@@ -53,6 +60,21 @@ fn main() -> ExitCode {
         root_test("a service without backends rejects or drops", no_backend::rejects_or_drops),
         root_test("neighbours are lost under load", neighbours::lost_under_load),
         root_test("one interface for clients and backends", one_arm::one_interface_for_all),
+        root_test("snat: backends know only the balancer", snat::backends_know_only_the_balancer),
+        root_test("snat: ports are used again", snat::ports_are_used_again),
+        root_test("snat: without a port it is refused", snat::without_a_port_it_is_refused),
+        root_test("dsr-l2: replies go straight", direct::on_the_link),
+        root_test("dsr-ipip: replies go straight", direct::in_a_tunnel),
+        root_test("dsr-ipip: through the other family", direct::in_a_tunnel_of_the_other_family),
+        root_test("path MTU: a narrow link at the client", path_mtu::a_narrow_link_at_the_client),
+        root_test("path MTU: a narrow link at the backend", path_mtu::a_narrow_link_at_the_backend),
+        root_test("path MTU: a narrow way out to the backend", path_mtu::a_narrow_way_out_to_the_backend),
+        root_test("path MTU: a narrow way out to the client", path_mtu::a_narrow_way_out_to_the_client),
+        root_test("large datagrams are answered", fragments::large_datagrams_are_answered),
+        root_test("the first fragment leads", fragments::the_first_fragment_leads),
+        root_test("the address answers ping", probes::the_address_answers_ping),
+        root_test("datagrams without a backend are refused", probes::datagrams_without_a_backend_are_refused),
+        root_test("answers carry the tags", tags::answers_carry_the_tags),
         root_test("wrong changes change nothing", refusals::wrong_changes_change_nothing),
         root_test("a second daemon is refused", refused_starts::a_second_daemon_is_refused),
         root_test("a missing interface is refused", refused_starts::a_missing_interface_is_refused),

@@ -19,7 +19,7 @@ use splitter_userspace::{
         client::Client,
         model::{BackendStats, BackendStatus, Change, Place, ServiceStatus, Stats, Status},
     },
-    config::{PoolName, Protocol},
+    config::{ForwardMode, PoolName, Protocol},
 };
 
 /// After this long something will not happen any more. No test depends on how long it takes.
@@ -35,6 +35,8 @@ pub const WEB: ServicePlan = ServicePlan {
     protocol: Protocol::Tcp,
     idle_timeout: Duration::from_millis(1500),
     health: None,
+    mode: ForwardMode::Dnat,
+    crossed: false,
 };
 /// The IPv6 service over TCP.
 pub const WEB6: ServicePlan = ServicePlan { name: "web6", address: IpAddr::V6(VIP6), ..WEB };
@@ -45,7 +47,12 @@ pub const DNS6: ServicePlan = ServicePlan { name: "dns6", port: 53, protocol: Pr
 
 /// Both services over TCP, as load takes them.
 pub fn web_targets() -> Vec<SocketAddr> {
-    vec![WEB.target(), WEB6.target()]
+    targets(&[WEB, WEB6])
+}
+
+/// Where services are reached, as load takes them.
+pub fn targets(plans: &[ServicePlan]) -> Vec<SocketAddr> {
+    plans.iter().map(ServicePlan::target).collect()
 }
 
 /// Looks until `look` finds something.
