@@ -23,7 +23,7 @@ impl Topology {
         let addresses = services.iter().map(|address| format!("address add {address} dev lo"));
         let [a, b, c, _] = CLIENT.ipv4.octets();
         let ways =
-            [format!("route add {a}.{b}.{c}.0/24 dev eth0"), format!("route add 2001:db8:c::/64 dev eth0")];
+            [format!("route add {a}.{b}.{c}.0/24 dev eth0"), "route add 2001:db8:c::/64 dev eth0".to_owned()];
         let lines: Vec<_> = addresses.chain(ways).collect();
         for (_, backend) in self.backends() {
             backend.set_sysctls(&[

@@ -4,6 +4,7 @@ use std::{
     ffi::CString,
     io, mem,
     os::fd::{AsRawFd, FromRawFd, OwnedFd},
+    ptr,
     time::{Duration, Instant},
 };
 
@@ -89,16 +90,16 @@ fn open(device: &str) -> Result<OwnedFd> {
     let length = mem::size_of_val(&address) as u32;
     // SAFETY: the address has that length.
     checked(unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) } as isize)?;
-    set(&socket, libc::SOL_PACKET, libc::PACKET_AUXDATA, 1_i32)?;
-    set(&socket, libc::SOL_SOCKET, libc::SO_RCVTIMEO, libc::timeval { tv_sec: 0, tv_usec: 100_000 })?;
+    set(&socket, libc::SOL_PACKET, libc::PACKET_AUXDATA, &1_i32)?;
+    set(&socket, libc::SOL_SOCKET, libc::SO_RCVTIMEO, &libc::timeval { tv_sec: 0, tv_usec: 100_000 })?;
     Ok(socket)
 }
 
-fn set<T>(socket: &OwnedFd, level: i32, option: i32, value: T) -> Result<()> {
+fn set<T>(socket: &OwnedFd, level: i32, option: i32, value: &T) -> Result<()> {
     let length = size_of::<T>() as u32;
     // SAFETY: the value has that length.
     let done =
-        unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), length) };
+        unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, ptr::from_ref(value).cast(), length) };
     checked(done as isize)?;
     Ok(())
 }
