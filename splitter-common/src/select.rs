@@ -33,10 +33,12 @@ pub fn answer(slot: Slot, backend: BackendId, flags: TcpFlags, flow: Entry) -> A
     slot::answer(slot, backend, flags, flow)
 }
 
-/// What a recorded flow says now. `alive` tells whether a backend is.
+/// What a recorded flow says now. `alive` tells whether a backend is. A SYN never belongs to one that was recorded by a FIN:
+/// it could only be an old one that was delayed on its way.
 #[inline(always)]
 pub fn entry(flow: Flow, clock: Clock, alive: impl Fn(BackendId) -> bool) -> Entry {
-    let live = flow.fresh(clock.now_ns, clock.idle_timeout_ns) && alive(flow.backend);
+    let fresh = flow.fresh(clock.now_ns, clock.idle_timeout_ns);
+    let live = fresh && flow.end != Flow::ENDING && alive(flow.backend);
     Entry::new(flow.backend, live)
 }
 

@@ -154,7 +154,8 @@ impl Entry {
     const THERE: u32 = 1 << 17;
     const LIVE: u32 = 1 << 16;
 
-    /// Where it belongs; `live`: seen within `idle_timeout`, not closed, backend alive: a SYN belongs to it.
+    /// Where it belongs; `live`: seen within `idle_timeout`, not closed, not recorded by a FIN, backend alive: a SYN belongs
+    /// to it.
     #[inline(always)]
     pub const fn new(backend: BackendId, live: bool) -> Self {
         Self(Self::THERE | (live as u32) << 16 | backend.0 as u32)
@@ -205,7 +206,8 @@ pub enum Note {
     Forget,
     /// Forget the 4-tuple in both tables, then record it as embryonic with the placement's backend.
     ForgetAndRecord,
-    /// Not recorded: it belongs to `previous` (DIRTY) and will be recorded when that backend answers.
+    /// Not recorded: it belongs to `previous` (DIRTY) and will be recorded when that backend answers. With FIN it is
+    /// recorded as embryonic: what follows may be the client's next connection.
     Miss,
 }
 

@@ -103,7 +103,7 @@ impl FlowRef for KernelFlow {
                 }
             }
             if rst {
-                addr_of_mut!((*self.0.as_ptr()).reset).write_volatile(1);
+                addr_of_mut!((*self.0.as_ptr()).end).write_volatile(Flow::RESET);
             }
         }
     }

@@ -80,12 +80,19 @@ pub struct Flow {
     pub client_fin: u8,
     /// 1: the backend has sent FIN.
     pub backend_fin: u8,
-    /// 1: either has sent RST.
-    pub reset: u8,
+    /// [`Flow::RESET`], [`Flow::ENDING`] or 0. One byte for both: neighbours of an odd number of bytes would be joined into
+    /// stores that the verifier finds misaligned.
+    pub end: u8,
     _padding: [u8; 3],
 }
 
 impl Flow {
+    /// Either has sent RST.
+    pub const RESET: u8 = 1;
+    /// Recorded by a FIN. What came before it was not noted, perhaps the other side's FIN too: the client may be free to open
+    /// the next connection from this port.
+    pub const ENDING: u8 = 2;
+
     /// A connection first seen now.
     #[inline(always)]
     pub const fn new(backend: BackendId, now_ns: u64) -> Self {
@@ -95,7 +102,7 @@ impl Flow {
             backend,
             client_fin: 0,
             backend_fin: 0,
-            reset: 0,
+            end: 0,
             _padding: [0; 3],
         }
     }
@@ -108,14 +115,28 @@ impl Flow {
             Sender::Client => self.client_fin |= fin as u8,
             Sender::Backend => self.backend_fin |= fin as u8,
         }
-        self.reset |= rst as u8;
+        if rst {
+            self.end = Self::RESET;
+        }
         self
     }
 
     /// FIN both ways, or RST.
     #[inline(always)]
     pub const fn closed(&self) -> bool {
-        self.reset != 0 || (self.client_fin != 0 && self.backend_fin != 0)
+        self.end == Self::RESET || (self.client_fin != 0 && self.backend_fin != 0)
+    }
+
+    /// The same, and whether it is recorded by a FIN of `sender`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn ending(mut self, sender: Sender, fin: bool) -> Self {
+        match sender {
+            Sender::Client => self.client_fin = fin as u8,
+            Sender::Backend => self.backend_fin = fin as u8,
+        }
+        self.end = if fin { Self::ENDING } else { 0 };
+        self
     }
 
     /// Not closed, and seen within `idle_timeout_ns`.
@@ -141,7 +162,8 @@ mod tests {
         assert!(flow.fresh(150, 50) && !flow.fresh(151, 50));
         assert!(!Flow { client_fin: 1, ..flow }.closed());
         assert!(Flow { client_fin: 1, backend_fin: 1, ..flow }.closed());
-        assert!(!Flow { reset: 1, ..flow }.fresh(100, 50));
+        assert!(!Flow { end: Flow::RESET, ..flow }.fresh(100, 50));
         assert!(flow.fresh(90, 0), "another CPU's clock read a little later");
+        assert!(flow.ending(Sender::Client, true).fresh(100, 50), "the backend may go on for long");
     }
 }

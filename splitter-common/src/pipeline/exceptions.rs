@@ -29,7 +29,7 @@ pub struct Connection {
 /// Places a client's packet; none when its slot has no backend.
 #[inline(never)]
 pub fn place<T: Tables>(tables: &T, connection: &Connection) -> BackendId {
-    let Connection { key, side, slot, flags, idle_timeout_ns, one_way } = connection;
+    let Connection { key, side, slot, flags, idle_timeout_ns, .. } = connection;
     let now_ns = tables.now_ns();
     let clock = Clock { now_ns, idle_timeout_ns: *idle_timeout_ns };
     let flow = tables.flow(Exceptions::Flows, key);
@@ -58,9 +58,9 @@ pub fn place<T: Tables>(tables: &T, connection: &Connection) -> BackendId {
         }
         Note::TouchEmbryonic => touch(embryonic),
         Note::Promote => {
-            let mut flow = Flow::new(placement.backend, now_ns);
-            flow.since_ns = embryonic.as_ref().map_or(now_ns, |embryonic| embryonic.read().since_ns);
-            promote(tables, connection, flow);
+            let known = embryonic.as_ref().map(FlowRef::read);
+            let embryonic = known.unwrap_or(Flow::new(placement.backend, now_ns));
+            promote(tables, connection, embryonic, Sender::Client);
         }
         Note::Forget => forget(tables, key),
         Note::ForgetAndRecord => {
@@ -73,18 +73,24 @@ pub fn place<T: Tables>(tables: &T, connection: &Connection) -> BackendId {
                 TableEvent::Embryonic,
             );
         }
-        Note::Miss if *one_way && tables.allowed(now_ns) => {
-            record(
-                tables,
-                Exceptions::Flows,
-                key,
-                &Flow::new(placement.backend, now_ns),
-                TableEvent::Recorded,
-            );
-        }
-        Note::Miss => tables.count_table(TableEvent::Missed),
+        Note::Miss => miss(tables, connection, Flow::new(placement.backend, now_ns)),
     }
     placement.backend
+}
+
+/// The client's word alone shows no connection, and is not recorded, lest a flood fill the flow table. But its FIN is:
+/// when all that follows is the backend's last answer, that must not look like a connection in the midst of its life.
+#[inline(always)]
+fn miss<T: Tables>(tables: &T, connection: &Connection, flow: Flow) {
+    let Connection { key, flags, one_way, .. } = connection;
+    let flow = flow.ending(Sender::Client, flags.fin());
+    if *one_way && tables.allowed(flow.seen_ns) {
+        record(tables, Exceptions::Flows, key, &flow, TableEvent::Recorded);
+    } else if flags.fin() {
+        record(tables, Exceptions::Embryonic, key, &flow, TableEvent::Embryonic);
+    } else {
+        tables.count_table(TableEvent::Missed);
+    }
 }
 
 /// Where a client's connection is, without a note of it: for what is about the connection and not of it.
@@ -122,22 +128,27 @@ pub fn answer<T: Tables>(tables: &T, connection: &Connection, backend: BackendId
                 entry.touch(tables.now_ns(), Sender::Backend, flags.fin(), flags.rst());
             }
         }
-        // Where the connection is embryonic a SYN has come since: the backend speaks of an older one.
-        Answer::Record if tables.flow(Exceptions::Embryonic, key).is_some() => {}
-        Answer::Record => {
-            let mut flow = Flow::new(backend, tables.now_ns());
-            flow.backend_fin = flags.fin().into();
-            record(tables, Exceptions::Flows, key, &flow, TableEvent::Recorded);
-        }
+        Answer::Record => match tables.flow(Exceptions::Embryonic, key) {
+            // Its client has sent FIN; the answer shows that there is a connection.
+            Some(entry) if entry.read().end == Flow::ENDING => {
+                promote(tables, connection, entry.read(), Sender::Backend);
+            }
+            // A SYN has come since: the backend speaks of an older connection.
+            Some(_) => {}
+            None => {
+                let flow = Flow::new(backend, tables.now_ns()).ending(Sender::Backend, flags.fin());
+                record(tables, Exceptions::Flows, key, &flow, TableEvent::Recorded);
+            }
+        },
         Answer::ForgetFlow => forget_in(tables, Exceptions::Flows, key),
         Answer::ForgetEmbryonic => refuse(tables, key, backend),
     }
 }
 
 #[inline(always)]
-fn promote<T: Tables>(tables: &T, connection: &Connection, mut flow: Flow) {
-    flow.client_fin = connection.flags.fin().into();
-    flow.reset = connection.flags.rst().into();
+fn promote<T: Tables>(tables: &T, connection: &Connection, embryonic: Flow, sender: Sender) {
+    let flags = connection.flags;
+    let flow = embryonic.touched(tables.now_ns(), sender, flags.fin(), flags.rst());
     if record(tables, Exceptions::Flows, &connection.key, &flow, TableEvent::Promoted) {
         tables.forget(Exceptions::Embryonic, &connection.key);
     }

@@ -9,6 +9,7 @@
 mod action;
 mod ages;
 mod daemon;
+mod ends;
 mod memory;
 mod network;
 mod past;

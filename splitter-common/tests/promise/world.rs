@@ -85,6 +85,11 @@ impl World {
         own.map(|(_, flow)| self.memory.now_ns - flow.since_ns)
     }
 
+    /// What a client has of a connection.
+    pub fn state(&self, client: usize) -> PeerState {
+        self.peers[client].state
+    }
+
     /// Something happens.
     pub fn act(&mut self, action: &Action) -> Outcome {
         match *action {

@@ -145,7 +145,7 @@ mod tests {
         let (blue, green) = (service.members[0].id, service.members[1].id);
         let closed = |seen_ns| {
             let mut flow = Flow::new(blue, seen_ns);
-            flow.reset = 1;
+            flow.end = Flow::RESET;
             flow
         };
         for (flow, goes) in [

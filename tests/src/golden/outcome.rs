@@ -145,7 +145,8 @@ impl Outcome {
             age: u64::from(flow.seen_ns < self.now_ns),
             client_fin: flow.client_fin != 0,
             backend_fin: flow.backend_fin != 0,
-            reset: flow.reset != 0,
+            reset: flow.end == Flow::RESET,
+            ending: flow.end == Flow::ENDING,
         }
     }
 }

@@ -144,6 +144,9 @@ pub struct Entry {
     /// Either has sent RST.
     #[serde(default)]
     pub reset: bool,
+    /// It was recorded by a FIN.
+    #[serde(default)]
+    pub ending: bool,
 }
 
 /// A table of exceptions.

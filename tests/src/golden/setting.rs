@@ -202,7 +202,11 @@ impl Setting {
         let mut flow = Flow::new(backend, seen_ns);
         flow.client_fin = entry.client_fin.into();
         flow.backend_fin = entry.backend_fin.into();
-        flow.reset = entry.reset.into();
+        flow.end = match (entry.reset, entry.ending) {
+            (true, _) => Flow::RESET,
+            (false, true) => Flow::ENDING,
+            (false, false) => 0,
+        };
         Ok((entry.table.exceptions(), key, flow))
     }
 

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use splitter_common::{
+    abi::Flow,
     slot::{BackendId, State},
     tables::Exceptions,
 };
@@ -71,13 +72,17 @@ impl World {
         Ok(())
     }
 
-    /// The connection belongs to `previous` and is not recorded.
+    /// The connection belongs to `previous` and is not recorded, or by its end only.
     fn older_than_shift(&self, client: usize) -> bool {
         let slot = self.daemon.slot(&self.memory, client / CLIENTS_PER_SLOT);
         let address = self.address(client);
-        let held = |table| self.memory.table(table).borrow().all().iter().any(|(key, _)| is_of(key, address));
-        let recorded = held(Exceptions::Flows) || held(Exceptions::Embryonic);
-        matches!(slot.state(), State::Dirty { .. }) && !recorded
+        let held = |table, which: fn(&Flow) -> bool| {
+            let entries = self.memory.table(table).borrow().all();
+            entries.iter().any(|(key, flow)| is_of(key, address) && which(flow))
+        };
+        let recorded = |which| held(Exceptions::Flows, which) || held(Exceptions::Embryonic, which);
+        let dirty = matches!(slot.state(), State::Dirty { .. });
+        recorded(|flow| flow.end == Flow::ENDING) || (dirty && !recorded(|_| true))
     }
 
     /// A client resets what it does not know.
