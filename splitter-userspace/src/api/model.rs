@@ -15,6 +15,8 @@ pub struct Status {
     pub generation: u64,
     /// Kernel release and what it gives, e.g. `6.18.44`.
     pub kernel: String,
+    /// `xdp.frags`, or `plain` where the kernel takes no other: frames in several buffers never reach that one.
+    pub program: String,
     /// Where the program is attached.
     pub interfaces: Vec<InterfaceStatus>,
     /// One entry per service, in the config's order.
@@ -41,9 +43,9 @@ pub struct InterfaceStatus {
 /// Fill of one kernel table.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TableStatus {
-    /// `flow` or `embryonic`.
+    /// `flow`, `embryonic`, or `snat` for the ports of that mode.
     pub name: String,
-    /// Entries at the last sweep.
+    /// Entries at the last sweep; in `snat`, ports that are taken or rest after a connection.
     pub entries: u64,
     /// Entries it can hold.
     pub capacity: u64,

@@ -84,6 +84,10 @@ pub struct Engine {
     /// Entries by table, as the last sweep found them.
     flows: Fill,
     embryonic: Fill,
+    /// Ports of mode `snat` that are not free, as the last sweep found them.
+    taken_ports: Fill,
+    /// How many there are.
+    snat_ports: u32,
     warnings: Warnings,
     log: EventLog,
     targets: watch::Sender<Vec<Target>>,
@@ -127,6 +131,8 @@ impl Engine {
             deadlines: Deadlines::default(),
             flows: Fill::default(),
             embryonic: Fill::default(),
+            taken_ports: Fill::default(),
+            snat_ports: 0,
             warnings: Warnings::default(),
             log: EventLog::default(),
             targets,
@@ -135,6 +141,7 @@ impl Engine {
         };
         if let Some(ports) = translations::ports(&engine.config) {
             engine.data_plane.share_ports(&ports)?;
+            engine.snat_ports = ports.len() as u32;
         }
         engine.take_endpoints()?;
         engine.image.rules = Arc::new(compile::rules(&engine.services));

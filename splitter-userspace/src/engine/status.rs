@@ -37,6 +37,7 @@ impl Engine {
         Ok(Status {
             generation: self.generation,
             kernel,
+            program: self.data_plane.variant().name().into(),
             interfaces: self
                 .attachments
                 .iter()
@@ -77,10 +78,12 @@ impl Engine {
             capacity: capacity.into(),
             evicted: fill.evicted,
         };
-        vec![
+        let exceptions = [
             of("flow", &self.flows, daemon.flow_table),
             of("embryonic", &self.embryonic, daemon.embryonic_table),
-        ]
+        ];
+        let ports = self.translates().then(|| of("snat", &self.taken_ports, self.snat_ports));
+        exceptions.into_iter().chain(ports).collect()
     }
 
     fn service_status(&self, index: usize) -> Result<ServiceStatus, Error> {

@@ -44,6 +44,8 @@ impl Engine {
                 live.entry(id).or_default().add(translation.since_ns);
             }
         }
+        let free = self.data_plane.free_ports()?;
+        self.taken_ports.entries = u64::from(self.snat_ports).saturating_sub(free);
         Ok(live)
     }
 

@@ -28,9 +28,10 @@ fn host(status: &Status, style: Style) -> String {
     let interfaces: Vec<_> = status.interfaces.iter().map(interface).collect();
     let tables: Vec<_> = status.tables.iter().map(|table| fill(table, style)).collect();
     format!(
-        "generation {}  kernel {}  {}\n{}\n",
+        "generation {}  kernel {} {}  {}\n{}\n",
         status.generation,
         status.kernel,
+        status.program,
         interfaces.join(", "),
         tables.join(", ")
     )
