@@ -1,6 +1,7 @@
 //! What the kernel makes of the program.
 
 mod explained;
+mod ports;
 
 use std::{os::fd::AsFd as _, process::ExitCode};
 
@@ -28,6 +29,10 @@ fn main() -> ExitCode {
     harness::main(vec![
         root_test("the_steady_state_calls_no_helper", the_steady_state_calls_no_helper),
         root_test("the_daemon_and_the_kernel_agree", explained::the_daemon_and_the_kernel_agree),
+        root_test(
+            "a_million_connections_leave_no_port_taken",
+            ports::a_million_connections_leave_no_port_taken,
+        ),
     ])
 }
 

@@ -21,7 +21,7 @@ pub fn a_client_stays_together() -> Result<()> {
         |text: &str| text.replace("stable = \"blue\"", "stable = \"blue\"\naffinity = \"client\"");
     support::reconfigure(&mut stage, by_client)?;
     for (plan, clients) in [(WEB, clients4()), (WEB6, clients6())] {
-        give_addresses(&stage, &clients)?;
+        support::give_addresses(&stage, &clients)?;
         support::change(&stage, &["weights", plan.name, "green=50"])?;
         let servers = servers_of(&stage, &plan, clients)?;
         let used: BTreeSet<_> = servers.values().collect();
@@ -38,14 +38,6 @@ fn clients4() -> Vec<IpAddr> {
 fn clients6() -> Vec<IpAddr> {
     let address = |number: u8| Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 1, number.into());
     (1..=CLIENTS).map(|number| address(number).into()).collect()
-}
-
-fn give_addresses(stage: &Stage, clients: &[IpAddr]) -> Result<()> {
-    let line = |address: &IpAddr| match address {
-        IpAddr::V4(address) => format!("address add {address}/24 dev eth0"),
-        IpAddr::V6(address) => format!("address add {address}/64 dev eth0 nodad"),
-    };
-    stage.topology.client.ip(&clients.iter().map(line).collect::<Vec<_>>())
 }
 
 /// The one server of every client.

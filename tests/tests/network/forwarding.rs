@@ -104,14 +104,14 @@ fn by_udp(stage: &Stage, plan: &ServicePlan) -> Result<BTreeSet<String>> {
 }
 
 /// Unconnected: it takes datagrams from anywhere.
-fn socket(target: SocketAddr) -> Result<UdpSocket> {
+pub fn socket(target: SocketAddr) -> Result<UdpSocket> {
     let socket = UdpSocket::bind(if target.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" })?;
     socket.set_read_timeout(Some(Duration::from_secs(5)))?;
     Ok(socket)
 }
 
 /// Sends one datagram, and checks the answer; gives back the server's name.
-fn ask(socket: &UdpSocket, target: SocketAddr, payload: &[u8]) -> Result<String> {
+pub fn ask(socket: &UdpSocket, target: SocketAddr, payload: &[u8]) -> Result<String> {
     socket.send_to(payload, target)?;
     let mut buffer = [0; 2000];
     let (size, sender) = socket.recv_from(&mut buffer).context("no answer")?;

@@ -4,6 +4,7 @@
 mod affinity;
 mod balance;
 mod checks;
+mod choosing;
 mod direct;
 mod drain;
 mod forwarding;
@@ -38,6 +39,8 @@ fn main() -> ExitCode {
         root_test("a chatty UDP flow stays through a switch", forwarding::a_chatty_udp_flow_stays),
         root_test("shares over thousands of connections", balance::shares_over_thousands_of_connections),
         root_test("client affinity keeps a client together", affinity::a_client_stays_together),
+        root_test("rules go ahead of the weights", choosing::rules_go_ahead_of_the_weights),
+        root_test("a preview reaches its pool", choosing::a_preview_reaches_its_pool),
         root_test("200 shifts under load cut and fail nothing", shifts::two_hundred_shifts_under_load),
         root_test(
             "a switch and a rollback are complete when they return",

@@ -109,6 +109,15 @@ pub fn backend(stage: &Stage, plan: &ServicePlan, host: &str) -> Result<BackendS
     all.find(|backend| backend.address == address).with_context(|| format!("no backend {address}"))
 }
 
+/// Gives the client further addresses.
+pub fn give_addresses(stage: &Stage, addresses: &[IpAddr]) -> Result<()> {
+    let line = |address: &IpAddr| match address {
+        IpAddr::V4(address) => format!("address add {address}/24 dev eth0"),
+        IpAddr::V6(address) => format!("address add {address}/64 dev eth0 nodad"),
+    };
+    stage.topology.client.ip(&addresses.iter().map(line).collect::<Vec<_>>())
+}
+
 /// Waits until every slot is CLEAN again.
 pub fn complete(stage: &Stage, plan: &ServicePlan) -> Result<()> {
     let reply = stage.cli.run(&["wait", plan.name, "--for", "complete", "--timeout", "30s"])?;
