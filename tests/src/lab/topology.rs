@@ -86,6 +86,12 @@ impl Topology {
         self.net.ip(&[format!("link set {host} {}", if plugged { "up" } else { "down" })])
     }
 
+    /// Gives the switch room for larger packets.
+    pub fn widen_switch(&self, mtu: u32) -> Result<()> {
+        let ports = ["lb", "br0"].into_iter().chain(self.hosts().map(|host| host.name.as_str()));
+        self.net.ip(&ports.map(|port| format!("link set {port} mtu {mtu}")).collect::<Vec<_>>())
+    }
+
     /// The hosts where connections begin and end.
     fn edges(&self) -> impl Iterator<Item = &Namespace> {
         std::iter::once(&self.client).chain(self.backends().map(|(_, namespace)| namespace))

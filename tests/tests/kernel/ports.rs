@@ -118,7 +118,7 @@ fn work(
 /// A client's SYN, again and again until a port has rested.
 fn open(data_plane: &DataPlane, first: &[u8], number: u32) -> Result<Open> {
     let mut client = first.to_vec();
-    let address = Ipv4Addr::from_bits(0xc613_0000 | number / 50_000);
+    let address = Ipv4Addr::from_bits(0xc613_0000 | (number / 50_000));
     client[SOURCE..SOURCE + 4].copy_from_slice(&address.octets());
     client[SOURCE_PORT..SOURCE_PORT + 2].copy_from_slice(&(10_000 + (number % 50_000) as u16).to_be_bytes());
     client[FLAGS] = SYN;

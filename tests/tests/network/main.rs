@@ -10,6 +10,7 @@ mod drain;
 mod forwarding;
 mod fragments;
 mod frames;
+mod jumbo;
 mod leaving;
 mod neighbours;
 mod no_backend;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
             forwarding::both_protocols_and_families,
         ),
         root_test("50 MB each way arrive whole", forwarding::bulk_arrives_whole),
+        root_test("jumbo frames arrive whole", jumbo::jumbo_frames_arrive_whole),
         root_test("a chatty UDP flow stays through a switch", forwarding::a_chatty_udp_flow_stays),
         root_test("shares over thousands of connections", balance::shares_over_thousands_of_connections),
         root_test("client affinity keeps a client together", affinity::a_client_stays_together),
