@@ -53,7 +53,7 @@ pub struct Sizes {
 impl Sizes {
     /// For tests: little of everything.
     pub const SMALL: Self = Self {
-        services: 32,
+        services: 64,
         backends: 128,
         neighbours: 64,
         flows: 1024,

@@ -21,7 +21,7 @@ use crate::lab::Namespace;
 const OTHER: (&str, u32) = ("other", 7);
 
 /// Room for what comes out.
-const FRAME: usize = 2048;
+const FRAME: usize = 16_384;
 
 /// The program, in a network namespace of its own: a frame can only be redirected to an interface that exists.
 pub struct Kernel {

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     net::IpAddr,
     path::Path,
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -18,9 +18,10 @@ use splitter_common::{
 };
 use splitter_userspace::{
     api::model::Health,
-    config::{self, Prefix},
+    config::{self, Config, Prefix},
     engine::{
         compile,
+        lane::{Lane, Purpose},
         service::{Member, Service},
         services,
     },
@@ -81,8 +82,8 @@ impl Setting {
     /// # Errors
     /// The scenario names something that does not exist.
     pub fn of(scenario: &Scenario) -> Result<Self> {
-        let config = config::parse(Path::new("golden/setting/splitter.toml"), CONFIG)?;
-        let mut services = services(&config, &Order::new(&config.daemon.hash_seed))?;
+        let (config, services) = base()?;
+        let mut services = services.clone();
         for name in &scenario.dead {
             member(&mut services, name)?.health = Health::Down;
         }
@@ -101,7 +102,9 @@ impl Setting {
         image.endpoints = Arc::new(compile::endpoints(&services, &locals)?);
         image.backends = Arc::new(compile::backends(&services, &snapshot));
         compile::network(&mut image, &snapshot, &config.daemon.direct, &services, u32::MAX)?;
-        image.services = services.iter().map(|it| (it.number, Arc::clone(it.table()))).collect();
+        let tables = services.iter().flat_map(Service::tables);
+        image.services = tables.map(|(number, table)| (number, Arc::clone(table))).collect();
+        image.rules = Arc::new(compile::rules(&services));
         let mut setting = Self { image, services };
         if let Some(slots) = &scenario.slots {
             setting.force(slots)?;
@@ -118,29 +121,49 @@ impl Setting {
         found.with_context(|| format!("there is no service {name}"))
     }
 
-    /// The only backend of a service's pool.
+    /// The service that a table is of.
+    fn owner(&self, table: &str) -> Result<&Service> {
+        self.service(table.split(['>', '@']).next().unwrap_or_default())
+    }
+
+    /// The number of a service or of a table beside it.
+    fn number(&self, table: &str) -> Result<u32> {
+        let found = self.tables().find(|(name, _)| name == table);
+        Ok(found.with_context(|| format!("there is no table {table}"))?.1)
+    }
+
+    /// The only backend of a table's pool; of a preview listener by its whole name.
     ///
     /// # Errors
     /// There is none.
-    pub fn backend(&self, service: &str, pool: &str) -> Result<BackendId> {
+    pub fn backend(&self, table: &str, pool: &str) -> Result<BackendId> {
         if pool == "none" {
             return Ok(BackendId::NONE);
         }
-        let member = self.service(service)?.members.iter().find(|member| member.pool.to_string() == pool);
-        Ok(member.with_context(|| format!("{service} has no backend in {pool}"))?.id)
+        let service = table.split('>').next().unwrap_or_default();
+        let name = if pool.contains('@') { pool.to_owned() } else { format!("{service}/{pool}") };
+        let found = self.backends().find(|(known, _)| *known == name);
+        Ok(found.with_context(|| format!("there is no backend {name}"))?.1)
     }
 
     /// Names of a service table and a backend's pool.
     pub fn named(&self, table: u32, backend: BackendId) -> (String, String) {
         let service = self.tables().find(|(_, number)| *number == table).map(|(name, _)| name);
         let pool = self.backends().find(|(_, id)| *id == backend).map(|(name, _)| name);
-        let pool = pool.and_then(|name| Some(name.split_once('/')?.1.to_owned()));
+        let pool = pool.and_then(|name| match name.split_once('/')? {
+            (service, pool) if !service.contains('@') => Some(pool.to_owned()),
+            _ => Some(name),
+        });
         (service.unwrap_or_default(), pool.unwrap_or_default())
     }
 
-    /// Every service table by name: the services'.
+    /// Every service table by name: `SERVICE`, `SERVICE>POOL` for clients with rules, `SERVICE@ADDRESS:PORT` for a preview
+    /// listener.
     pub fn tables(&self) -> impl Iterator<Item = (String, u32)> + '_ {
-        self.services.iter().map(|service| (service.spec.name.clone(), service.number))
+        self.services.iter().flat_map(|service| {
+            let lanes = service.lanes.iter().map(|lane| (lane_name(service, lane), lane.number));
+            std::iter::once((service.spec.name.clone(), service.number)).chain(lanes)
+        })
     }
 
     /// Ports that mode `snat` finds free, in this order.
@@ -154,10 +177,10 @@ impl Setting {
     /// One names something that does not exist.
     pub fn translations(&self, scenario: &Scenario, now_ns: u64) -> Result<Vec<(u16, Translation)>> {
         let of = |entry: &TranslationEntry| {
-            let service = self.service(&entry.service)?;
+            let number = self.number(&entry.service)?;
             let (client, port) = (entry.client.ip().into(), entry.client.port().to_be_bytes());
             let mut translation = Translation::free(0);
-            translation.key = FlowKey::new(service.number, transport(service), client, port);
+            translation.key = FlowKey::new(number, transport(self.owner(&entry.service)?), client, port);
             translation.backend = self.backend(&entry.service, &entry.backend)?;
             translation.seen_ns = now_ns.saturating_sub(entry.age * 1_000_000_000);
             translation.since_ns = translation.seen_ns;
@@ -171,11 +194,20 @@ impl Setting {
         scenario.translations.iter().map(of).collect()
     }
 
-    /// Every backend, as `SERVICE/POOL`.
+    /// Every backend, as `SERVICE/POOL`, and as `SERVICE@ADDRESS:PORT/POOL` what it is to a preview listener.
     pub fn backends(&self) -> impl Iterator<Item = (String, BackendId)> + '_ {
         self.services.iter().flat_map(|service| {
             let name = &service.spec.name;
-            service.members.iter().map(move |member| (format!("{name}/{}", member.pool), member.id))
+            let own =
+                service.members.iter().map(move |member| (format!("{name}/{}", member.pool), member.id));
+            let twins = service.lanes.iter().flat_map(move |lane| {
+                let twins = match &lane.purpose {
+                    Purpose::Preview { twins, .. } => twins.as_slice(),
+                    Purpose::Rules => &[],
+                };
+                twins.iter().map(move |(_, id)| (format!("{}/{}", lane_name(service, lane), lane.pool), *id))
+            });
+            own.chain(twins)
         })
     }
 
@@ -184,10 +216,9 @@ impl Setting {
     /// # Errors
     /// It names something that does not exist, or the clock has not run for as long as the entry is old.
     pub fn entry(&self, entry: &Entry, now_ns: u64) -> Result<(Exceptions, FlowKey, Flow)> {
-        let service = self.service(&entry.service)?;
         let key = FlowKey::new(
-            service.number,
-            transport(service),
+            self.number(&entry.service)?,
+            transport(self.owner(&entry.service)?),
             entry.client.ip().into(),
             entry.client.port().to_be_bytes(),
         );
@@ -210,9 +241,9 @@ impl Setting {
         Ok((entry.table.exceptions(), key, flow))
     }
 
-    /// Puts all slots of a service into one state.
+    /// Puts all slots of a table into one state. That it is not settled its service must know too.
     fn force(&mut self, slots: &Slots) -> Result<()> {
-        let service = self.service(&slots.service)?;
+        let (number, owner) = (self.number(&slots.service)?, self.owner(&slots.service)?.number);
         let backend = |pool: &str| self.backend(&slots.service, pool);
         let state = match (slots.state, &slots.previous) {
             (StateName::Clean, None) => State::Clean,
@@ -221,11 +252,14 @@ impl Setting {
             _ => bail!("`previous` is for DIRTY slots, which must have it"),
         };
         let slot = Slot::new(backend(&slots.current)?, state);
-        let flags = service.table().flags | if slot.is_clean() { 0 } else { ServiceTable::UNSETTLED };
-        let (key, idle_timeout_ns) = (service.table().key, service.table().idle_timeout_ns);
-        let table = ServiceTable::new(key, idle_timeout_ns, flags, service.table().mtu, [slot; SLOTS]);
-        let number = service.number;
-        self.image.services.insert(number, Arc::new(table));
+        let unsettled = if slot.is_clean() { 0 } else { ServiceTable::UNSETTLED };
+        for of in [owner, number] {
+            let table = &self.image.services[&of];
+            let slots = if of == number { [slot; SLOTS] } else { table.slots };
+            let flags = table.flags | unsettled;
+            let table = ServiceTable::new(table.key, table.idle_timeout_ns, flags, table.mtu, slots);
+            self.image.services.insert(of, Arc::new(table));
+        }
         Ok(())
     }
 }
@@ -241,8 +275,27 @@ impl TableName {
     }
 }
 
+fn lane_name(service: &Service, lane: &Lane) -> String {
+    let name = &service.spec.name;
+    match &lane.purpose {
+        Purpose::Rules => format!("{name}>{}", lane.pool),
+        Purpose::Preview { listener, .. } => format!("{name}@{listener}"),
+    }
+}
+
 const fn transport(service: &Service) -> Transport {
     if service.spec.protocol.has_tcp() { Transport::Tcp } else { Transport::Udp }
+}
+
+/// What all scenarios share: made once, as that takes far longer than a scenario.
+fn base() -> Result<&'static (Config, Vec<Service>)> {
+    static BASE: OnceLock<(Config, Vec<Service>)> = OnceLock::new();
+    if let Some(base) = BASE.get() {
+        return Ok(base);
+    }
+    let config = config::parse(Path::new("golden/setting/splitter.toml"), CONFIG)?;
+    let services = services(&config, &Order::new(&config.daemon.hash_seed))?;
+    Ok(BASE.get_or_init(|| (config, services)))
 }
 
 /// A backend, `SERVICE/POOL`.
