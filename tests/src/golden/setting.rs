@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     net::IpAddr,
     path::Path,
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -18,7 +18,7 @@ use splitter_common::{
 };
 use splitter_userspace::{
     api::model::Health,
-    config::{self, Prefix},
+    config::{self, Config, ForwardMode, Prefix},
     engine::{
         compile,
         service::{Member, Service},
@@ -38,6 +38,17 @@ use super::{
 
 const CONFIG: &str = include_str!("../../golden/setting/splitter.toml");
 const NETWORK: &str = include_str!("../../golden/setting/network.toml");
+
+/// The configuration and its services, built once: their tables take an emulated machine seconds.
+fn configured() -> Result<&'static (Config, Vec<Service>)> {
+    static CONFIGURED: OnceLock<(Config, Vec<Service>)> = OnceLock::new();
+    if let Some(configured) = CONFIGURED.get() {
+        return Ok(configured);
+    }
+    let config = config::parse(Path::new("golden/setting/splitter.toml"), CONFIG)?;
+    let services = services(&config, &Order::new(&config.daemon.hash_seed))?;
+    Ok(CONFIGURED.get_or_init(|| (config, services)))
+}
 
 /// What a scenario finds.
 pub struct Setting {
@@ -81,8 +92,8 @@ impl Setting {
     /// # Errors
     /// The scenario names something that does not exist.
     pub fn of(scenario: &Scenario) -> Result<Self> {
-        let config = config::parse(Path::new("golden/setting/splitter.toml"), CONFIG)?;
-        let mut services = services(&config, &Order::new(&config.daemon.hash_seed))?;
+        let (config, services) = configured()?;
+        let mut services = services.clone();
         for name in &scenario.dead {
             member(&mut services, name)?.health = Health::Down;
         }
@@ -169,6 +180,16 @@ impl Setting {
             Ok((entry.port, translation))
         };
         scenario.translations.iter().map(of).collect()
+    }
+
+    /// Whether a scenario is about a service of mode `snat`: it says what becomes of that one's connections or counters.
+    pub fn translates(&self, scenario: &Scenario) -> bool {
+        let mut named =
+            scenario.packets().flat_map(|packet| packet.services().map(str::to_owned).collect::<Vec<_>>());
+        let entries = [&scenario.translations, &scenario.expect.translations];
+        let snat =
+            |name: &str| self.service(name).is_ok_and(|service| service.spec.mode == ForwardMode::Snat);
+        entries.iter().any(|entries| !entries.is_empty()) || named.any(|name| snat(&name))
     }
 
     /// Every backend, as `SERVICE/POOL`.
