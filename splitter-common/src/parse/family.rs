@@ -295,8 +295,8 @@ struct Chain {
     end: usize,
 }
 
-/// Follows extension headers from `at` on, where one of number `protocol` begins. The loop counts, and so ends with a
-/// conditional jump: Linux 5.10 takes no other way back ("back-edge from insn 212 to 213").
+/// Follows extension headers from `at` on, where one of number `protocol` begins. The loop counts: it is unrolled, or ends
+/// with a conditional jump. Linux 5.10 takes no other way back ("back-edge from insn 212 to 213").
 #[inline(always)]
 fn follow<P: Packet + ?Sized>(packet: &P, protocol: u8, at: usize) -> Result<Chain, Reason> {
     let mut chain = Chain { protocol, piece: Piece::Whole, id: 0, offset: 0, end: at };

@@ -46,7 +46,7 @@ pub struct Options {
     #[arg(long)]
     refresh: bool,
     /// Seconds that a machine may run.
-    #[arg(long, default_value_t = 300, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 600, value_name = "SECONDS")]
     limit: u64,
     /// How the result is printed.
     #[arg(long, value_enum, default_value_t = Output::Table)]
