@@ -32,13 +32,13 @@ use crate::{
 /// Splits traffic: see `splitter_common::pipeline`.
 #[xdp(frags)]
 fn splitter(ctx: XdpContext) -> u32 {
-    take_usual(&ctx)
+    take_usual::<true>(&ctx)
 }
 
 /// The same for kernels without frames in several buffers.
 #[xdp]
 fn splitter_plain(ctx: XdpContext) -> u32 {
-    take_usual(&ctx)
+    take_usual::<false>(&ctx)
 }
 
 macro_rules! stage {
@@ -151,11 +151,11 @@ fn splitter_free(ctx: XdpContext) -> u32 {
 
 /// Inlined into what the macro makes of it: one function, no call.
 #[inline(always)]
-fn take_usual(ctx: &XdpContext) -> u32 {
-    let action = usual(&mut Frame::new(ctx), &Kernel::<true>).action();
+fn take_usual<const FRAGS: bool>(ctx: &XdpContext) -> u32 {
+    let action = usual(&mut Frame::new(ctx), &Kernel::<FRAGS>).action();
     match action {
         Action::HandOn(stage) => hand_on(ctx, stage),
-        action => leave(ctx, action),
+        action => leave::<FRAGS>(ctx, action),
     }
 }
 
@@ -170,18 +170,17 @@ fn done<F: Complain, const FRAGS: bool>(ctx: &XdpContext, verdict: Verdict) -> u
         Action::HandOn(stage) => hand_on(ctx, stage),
         Action::Answer(word) if answered::<F, FRAGS>(ctx, word) => xdp_action::XDP_TX,
         Action::Answer(_) => xdp_action::XDP_DROP,
-        action => leave(ctx, action),
+        action => leave::<FRAGS>(ctx, action),
     }
 }
 
 #[inline(always)]
-fn leave(ctx: &XdpContext, action: Action) -> u32 {
+fn leave<const FRAGS: bool>(ctx: &XdpContext, action: Action) -> u32 {
     match action {
         Action::Pass => xdp_action::XDP_PASS,
         Action::Return => xdp_action::XDP_TX,
         Action::Send(interface) if interface == ctx.ingress_ifindex() as u32 => xdp_action::XDP_TX,
-        // A miss is ABORTED: tracepoint xdp:xdp_exception shows what the daemon should have made impossible.
-        Action::Send(interface) => maps::DEVICES.redirect(interface, 0).unwrap_or(xdp_action::XDP_ABORTED),
+        Action::Send(interface) => maps::redirect::<FRAGS>(interface),
         Action::Drop | Action::HandOn(_) | Action::Answer(_) => {
             debug!(ctx, "dropped a frame from interface {}", ctx.ingress_ifindex() as u32);
             xdp_action::XDP_DROP

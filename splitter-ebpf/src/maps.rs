@@ -9,8 +9,9 @@ use core::{
 };
 
 use aya_ebpf::{
+    bindings::xdp_action,
     btf_maps::{Array, DevMapHash, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, lpm_trie::Key},
-    helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns},
+    helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns, bpf_redirect},
     macros::btf_map,
 };
 use splitter_common::{
@@ -75,7 +76,7 @@ static REASON_COUNTERS: PerCpuArray<ReasonCounters, 1> = PerCpuArray::new();
 static TABLE_COUNTERS: PerCpuArray<TableCounters, 1> = PerCpuArray::new();
 /// Interfaces that frames may leave by.
 #[btf_map]
-pub static DEVICES: DevMapHash<64> = DevMapHash::new();
+static DEVICES: DevMapHash<64> = DevMapHash::new();
 
 /// The kernel's maps. `FULL`: with what kernels older than `xdp.frags` lack (atomic operations that tell the old value,
 /// Linux 5.12, which `snat` needs); the daemon refuses there what needs it.
@@ -191,6 +192,20 @@ impl TranslationRef for KernelTranslation {
 struct AlignedKey {
     length: u32,
     key: RuleKey,
+}
+
+/// Sends the frame out on an interface's link.
+///
+/// A miss is ABORTED: tracepoint xdp:xdp_exception shows what the daemon should have made impossible. Without `xdp.frags`
+/// the map is not asked: before Linux 5.15 no program that names one with room for programs is taken in generic mode
+/// (`dev_map_can_have_prog` in `generic_xdp_install`).
+#[inline(always)]
+pub fn redirect<const FRAGS: bool>(interface: u32) -> u32 {
+    if FRAGS {
+        return DEVICES.redirect(interface, 0).unwrap_or(xdp_action::XDP_ABORTED);
+    }
+    // SAFETY: a number is all it takes.
+    unsafe { bpf_redirect(interface, 0) as u32 }
 }
 
 /// This CPU's room for a packet.

@@ -26,7 +26,9 @@ use splitter_common::{
 pub use self::{
     attach::{Attachment, Mode},
     facts::ProgramFacts,
-    object::{BENCH_OBJECT, LOCAL_ADDRESSES, Sizes, UNPACK_OBJECT, Variant, Verified, verify},
+    object::{
+        BENCH_OBJECT, LOCAL_ADDRESSES, Sizes, UNPACK_OBJECT, Variant, Verified, verify, verify_variant,
+    },
 };
 use crate::{
     grace::GracePeriod,
@@ -39,6 +41,11 @@ pub enum Error {
     /// The program or its maps could not be loaded.
     #[error("{0}")]
     Load(String),
+    /// A service is of mode `snat`, and the kernel takes the plain programs alone, which do without.
+    #[error(
+        "this kernel has no xdp.frags: mode snat needs Linux 5.18 or newer; boot one, or take another mode"
+    )]
+    NoSnat,
     /// An interface could not be given the program.
     #[error("{0}")]
     Attach(String),
@@ -82,7 +89,18 @@ impl DataPlane {
     /// # Errors
     /// No privileges, a kernel that is too old, no memory: what and what to do.
     pub fn load(sizes: &Sizes) -> Result<Self, Error> {
-        let (program, maps) = object::load(sizes)?;
+        Self::of(object::load(sizes, false)?)
+    }
+
+    /// The same in the form for kernels without `xdp.frags`; for tests.
+    ///
+    /// # Errors
+    /// As [`DataPlane::load`].
+    pub fn load_plain(sizes: &Sizes) -> Result<Self, Error> {
+        Self::of(object::load(sizes, true)?)
+    }
+
+    fn of((program, maps): (object::Program, maps::Maps)) -> Result<Self, Error> {
         let grace = GracePeriod::choose();
         grace.wait().map_err(|error| Error::Load(error.to_string()))?;
         let written = [Image::empty(), Image::empty()];

@@ -46,8 +46,8 @@ pub struct Sizes {
     pub fragments: u32,
     /// Rules that send clients to a table of their own.
     pub rules: u32,
-    /// A service translates the source: room for every port.
-    pub snat: bool,
+    /// Ports, from 0 on, that sources can be translated to; 0: no service translates.
+    pub ports: u32,
 }
 
 impl Sizes {
@@ -61,8 +61,13 @@ impl Sizes {
         previews: 1024,
         fragments: 1024,
         rules: 64,
-        snat: true,
+        ports: 4096,
     };
+
+    /// With mode `snat`.
+    const fn snat(&self) -> bool {
+        self.ports > 0
+    }
 }
 
 /// Addresses of this host that packets are told apart from; those beyond are taken for anybody's.
@@ -86,7 +91,7 @@ impl From<&Config> for Sizes {
             previews: daemon.preview_table,
             fragments: daemon.fragment_table,
             rules: config.services.iter().map(|service| service.routes.len() as u32).sum(),
-            snat: config.services.iter().any(|service| service.mode == ForwardMode::Snat),
+            ports: if config.services.iter().any(|it| it.mode == ForwardMode::Snat) { PORTS } else { 0 },
         }
     }
 }
@@ -123,17 +128,15 @@ impl Variant {
 }
 
 /// Loads programs and maps.
-pub fn load(sizes: &Sizes) -> Result<(Program, Maps), Error> {
+pub fn load(sizes: &Sizes, plain: bool) -> Result<(Program, Maps), Error> {
     check_kernel()?;
     let mut object = loader(sizes).load(OBJECT).map_err(|error| explain_load(&error))?;
-    let variant = choose(&mut object)?;
-    if variant == Variant::Plain && sizes.snat {
-        return Err(Error::Load(
-            "this kernel has no xdp.frags: mode snat needs Linux 5.18 or newer; boot one, or take another mode".into(),
-        ));
+    let variant = choose(&mut object, plain)?;
+    if variant == Variant::Plain && sizes.snat() {
+        return Err(Error::NoSnat);
     }
     let stages = load_stages(&mut object, variant, sizes)?;
-    if sizes.snat {
+    if sizes.snat() {
         xdp(&mut object, names::RELEASE)?.load().map_err(|error| explain_program(&error))?;
     }
     let maps = Maps::take(&mut object)?;
@@ -148,7 +151,7 @@ fn loader(sizes: &Sizes) -> EbpfLoader<'static> {
     let (endpoint_buckets, endpoints) = directory_pages(keys as usize);
     let (neighbour_buckets, neighbours) = directory_pages(sizes.neighbours as usize);
     let cpus = aya::util::nr_cpus().unwrap_or(1) as u32;
-    let (ports, queues) = if sizes.snat { (PORTS, cpus) } else { (1, 1) };
+    let (ports, queues) = if sizes.snat() { (sizes.ports, cpus) } else { (1, 1) };
     let mut loader = EbpfLoader::new();
     for (map, entries) in [
         (names::SERVICES, sizes.services * 2),
@@ -174,13 +177,16 @@ fn loader(sizes: &Sizes) -> EbpfLoader<'static> {
     loader
 }
 
-/// Loads the first program: in the form for frames in several buffers, if the kernel has them (Linux 5.18).
-fn choose(object: &mut aya::Ebpf) -> Result<Variant, Error> {
+/// Loads the first program: in the form for frames in several buffers, if the kernel has them (Linux 5.18) and `plain` does
+/// not forbid it.
+fn choose(object: &mut aya::Ebpf, plain: bool) -> Result<Variant, Error> {
     let unknown = |error: &ProgramError| attach::root_os_error(error) == Some(libc::EINVAL);
-    match xdp(object, Variant::Frags.entry())?.load() {
-        Ok(()) => return Ok(Variant::Frags),
-        Err(error) if !unknown(&error) => return Err(explain_program(&error)),
-        Err(_) => {}
+    if !plain {
+        match xdp(object, Variant::Frags.entry())?.load() {
+            Ok(()) => return Ok(Variant::Frags),
+            Err(error) if !unknown(&error) => return Err(explain_program(&error)),
+            Err(_) => {}
+        }
     }
     xdp(object, Variant::Plain.entry())?.load().map_err(|error| explain_program(&error))?;
     Ok(Variant::Plain)
@@ -196,7 +202,7 @@ fn load_stages(
     let of = |source| Error::Map { map: names::STAGES, source };
     let mut stages = ProgramArray::try_from(map).map_err(of)?;
     // The verifier takes its time: what no service needs is left out.
-    let needed = |forms: &[&str; 2]| sizes.snat || !forms[0].contains("snat");
+    let needed = |forms: &[&str; 2]| sizes.snat() || !forms[0].contains("snat");
     for (stage, forms) in (0..).zip(&names::PROGRAMS[1..]).filter(|(_, forms)| needed(forms)) {
         let program = xdp(object, forms[variant as usize])?;
         program.load().map_err(|error| explain_program(&error))?;
@@ -357,20 +363,37 @@ pub type Verified<T> = (String, Result<(ProgramFacts, T), String>);
 /// # Errors
 /// The maps cannot be made.
 pub fn verify<T>(sizes: &Sizes, look: impl Fn(BorrowedFd<'_>) -> T) -> Result<Vec<Verified<T>>, Error> {
-    let mut all = Vec::new();
-    for variant in [Variant::Frags, Variant::Plain] {
-        let mut object = loader(sizes).load(OBJECT).map_err(|error| explain_load(&error))?;
-        for name in names::PROGRAMS.iter().map(|forms| forms[variant as usize]).chain([names::RELEASE]) {
-            let loaded = xdp(&mut object, name)?.load().map_err(|error| chain(&error));
-            let program = object.program(name);
-            let facts = |()| {
-                let program = program.ok_or_else(|| format!("the object has no program {name}"))?;
-                let descriptor = program.fd().map_err(|error| chain(&error))?;
-                let facts = ProgramFacts::of(name, variant, program).map_err(|error| error.to_string())?;
-                Ok((facts, look(descriptor.as_fd())))
-            };
-            all.push((name.to_owned(), loaded.and_then(facts)));
-        }
-    }
+    let mut all = verify_variant(sizes, Variant::Frags, &look)?;
+    all.extend(verify_variant(sizes, Variant::Plain, &look)?);
     Ok(all)
+}
+
+/// The same for one variant.
+///
+/// # Errors
+/// The maps cannot be made.
+pub fn verify_variant<T>(
+    sizes: &Sizes,
+    variant: Variant,
+    look: &impl Fn(BorrowedFd<'_>) -> T,
+) -> Result<Vec<Verified<T>>, Error> {
+    let mut object = loader(sizes).load(OBJECT).map_err(|error| explain_load(&error))?;
+    // What closes connections of mode `snat` is of use where there is `snat`.
+    let release = (variant == Variant::Frags).then_some(names::RELEASE);
+    let names = names::PROGRAMS.iter().map(|forms| forms[variant as usize]).chain(release);
+    Ok(names.map(|name| (name.to_owned(), verify_one(&mut object, name, variant, look))).collect())
+}
+
+fn verify_one<T>(
+    object: &mut aya::Ebpf,
+    name: &str,
+    variant: Variant,
+    look: &impl Fn(BorrowedFd<'_>) -> T,
+) -> Result<(ProgramFacts, T), String> {
+    let load = xdp(object, name).map_err(|error| error.to_string())?.load();
+    load.map_err(|error| chain(&error))?;
+    let program = object.program(name).ok_or_else(|| format!("the object has no program {name}"))?;
+    let descriptor = program.fd().map_err(|error| chain(&error))?;
+    let facts = ProgramFacts::of(name, variant, program).map_err(|error| error.to_string())?;
+    Ok((facts, look(descriptor.as_fd())))
 }

@@ -28,6 +28,8 @@ pub struct Kernel {
     // Before the namespace, so that it is gone first.
     data_plane: DataPlane,
     namespace: Namespace,
+    /// Whether it has what mode `snat` needs.
+    translates: bool,
 }
 
 impl Kernel {
@@ -36,15 +38,27 @@ impl Kernel {
     /// # Errors
     /// We are not root, or the kernel refuses.
     pub fn load() -> Result<Self> {
+        Self::of(DataPlane::load(&Sizes::SMALL)?, true)
+    }
+
+    /// Loads the form for kernels without `xdp.frags`.
+    ///
+    /// # Errors
+    /// As [`Kernel::load`].
+    pub fn load_plain() -> Result<Self> {
+        Self::of(DataPlane::load_plain(&Sizes { ports: 0, ..Sizes::SMALL })?, false)
+    }
+
+    /// A program that is loaded already; `translates`: with mode `snat`.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn of(mut data_plane: DataPlane, translates: bool) -> Result<Self> {
         let (name, index) = OTHER;
         let namespace = Namespace::create("golden")?;
         namespace.ip(&[format!("link add {name} index {index} type veth peer name peer")])?;
-        let data_plane = namespace.run(|| -> Result<DataPlane> {
-            let mut data_plane = DataPlane::load(&Sizes::SMALL)?;
-            data_plane.attach(name, XdpMode::Auto, None)?;
-            Ok(data_plane)
-        })??;
-        Ok(Self { data_plane, namespace })
+        namespace.run(|| data_plane.attach(name, XdpMode::Auto, None))??;
+        Ok(Self { data_plane, namespace, translates })
     }
 
     /// Runs a scenario's packet through the program, and compares.
@@ -94,7 +108,9 @@ impl Kernel {
             }
         }
         self.data_plane.forget_fragments()?;
-        self.data_plane.offer_ports(&setting.free_ports())?;
+        if self.translates {
+            self.data_plane.offer_ports(&setting.free_ports())?;
+        }
         for (port, translation) in setting.translations(scenario, now_ns())? {
             self.data_plane.insert_translation(port, &translation)?;
         }

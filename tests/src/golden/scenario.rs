@@ -242,6 +242,12 @@ impl Scenario {
 }
 
 impl Exchange<'_> {
+    /// Names of the services that count the packet.
+    pub fn services(&self) -> impl Iterator<Item = &str> {
+        let backends = self.counted.keys().filter_map(|backend| backend.split('/').next());
+        backends.chain(self.reasons.keys().map(String::as_str))
+    }
+
     /// The frame that comes in.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ use splitter_common::{
 };
 use splitter_userspace::{
     api::model::Health,
-    config::{self, Config, Prefix},
+    config::{self, Config, ForwardMode, Prefix},
     engine::{
         compile,
         lane::{Lane, Purpose},
@@ -39,6 +39,20 @@ use super::{
 
 const CONFIG: &str = include_str!("../../golden/setting/splitter.toml");
 const NETWORK: &str = include_str!("../../golden/setting/network.toml");
+
+/// Bytes that surely fit one buffer, which is a page with room in front and behind.
+const ONE_BUFFER: usize = 3000;
+
+/// The configuration and its services, built once: their tables take an emulated machine seconds.
+fn configured() -> Result<&'static (Config, Vec<Service>)> {
+    static CONFIGURED: OnceLock<(Config, Vec<Service>)> = OnceLock::new();
+    if let Some(configured) = CONFIGURED.get() {
+        return Ok(configured);
+    }
+    let config = config::parse(Path::new("golden/setting/splitter.toml"), CONFIG)?;
+    let services = services(&config, &Order::new(&config.daemon.hash_seed))?;
+    Ok(CONFIGURED.get_or_init(|| (config, services)))
+}
 
 /// What a scenario finds.
 pub struct Setting {
@@ -82,7 +96,7 @@ impl Setting {
     /// # Errors
     /// The scenario names something that does not exist.
     pub fn of(scenario: &Scenario) -> Result<Self> {
-        let (config, services) = base()?;
+        let (config, services) = configured()?;
         let mut services = services.clone();
         for name in &scenario.dead {
             member(&mut services, name)?.health = Health::Down;
@@ -194,6 +208,25 @@ impl Setting {
         scenario.translations.iter().map(of).collect()
     }
 
+    /// Whether a scenario needs a kernel with `xdp.frags`: it has a frame of several buffers, or it is about a service of
+    /// mode `snat` and says what becomes of that one's connections or counters.
+    ///
+    /// # Errors
+    /// A frame's description makes no sense.
+    pub fn needs_frags(&self, scenario: &Scenario) -> Result<bool> {
+        let translates =
+            |name: &str| self.owner(name).is_ok_and(|service| service.spec.mode == ForwardMode::Snat);
+        if !scenario.translations.is_empty() || !scenario.expect.translations.is_empty() {
+            return Ok(true);
+        }
+        for packet in scenario.packets() {
+            if packet.services().any(translates) || packet.frame_in()?.len() > ONE_BUFFER {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Every backend, as `SERVICE/POOL`, and as `SERVICE@ADDRESS:PORT/POOL` what it is to a preview listener.
     pub fn backends(&self) -> impl Iterator<Item = (String, BackendId)> + '_ {
         self.services.iter().flat_map(|service| {
@@ -285,17 +318,6 @@ fn lane_name(service: &Service, lane: &Lane) -> String {
 
 const fn transport(service: &Service) -> Transport {
     if service.spec.protocol.has_tcp() { Transport::Tcp } else { Transport::Udp }
-}
-
-/// What all scenarios share: made once, as that takes far longer than a scenario.
-fn base() -> Result<&'static (Config, Vec<Service>)> {
-    static BASE: OnceLock<(Config, Vec<Service>)> = OnceLock::new();
-    if let Some(base) = BASE.get() {
-        return Ok(base);
-    }
-    let config = config::parse(Path::new("golden/setting/splitter.toml"), CONFIG)?;
-    let services = services(&config, &Order::new(&config.daemon.hash_seed))?;
-    Ok(BASE.get_or_init(|| (config, services)))
 }
 
 /// A backend, `SERVICE/POOL`.

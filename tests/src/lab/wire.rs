@@ -16,6 +16,8 @@ use super::Namespace;
 const LIMIT: Duration = Duration::from_secs(5);
 /// No frame of the laboratory is longer.
 const MOST: usize = 2048;
+/// Bytes of room for what the kernel tells about a frame.
+const CONTROL: u8 = 128;
 /// The Ethernet addresses, behind which tags stand.
 const ADDRESSES: usize = 12;
 
@@ -53,14 +55,15 @@ impl Wire {
 
     fn next(&self) -> io::Result<Vec<u8>> {
         let mut frame = vec![0_u8; MOST];
-        let mut control = [0_u64; 16];
+        let mut control = [0_u64; CONTROL as usize / 8];
         let mut vector = libc::iovec { iov_base: frame.as_mut_ptr().cast(), iov_len: frame.len() };
         // SAFETY: a message header of zeros is an empty one.
         let mut message: libc::msghdr = unsafe { mem::zeroed() };
         message.msg_iov = &raw mut vector;
         message.msg_iovlen = 1;
         message.msg_control = control.as_mut_ptr().cast();
-        message.msg_controllen = mem::size_of_val(&control);
+        // Its type differs between C libraries.
+        message.msg_controllen = CONTROL.into();
         // SAFETY: the header points to buffers that outlive the call, with their sizes.
         let length = checked(unsafe { libc::recvmsg(self.0.as_raw_fd(), &raw mut message, 0) })?;
         frame.truncate(length);

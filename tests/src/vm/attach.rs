@@ -1,39 +1,40 @@
-//! The program on real drivers, in native mode.
+//! The program on real drivers, in native mode, and in generic mode.
 
 use std::fs;
 
 use anyhow::{Context as _, Result};
 use splitter_userspace::{config::XdpMode, dataplane::DataPlane};
 
-use super::SIZES;
 use crate::lab::{Namespace, ip};
 
-/// Drivers to try.
-pub const DRIVERS: [&str; 2] = ["veth", "virtio_net"];
-
-/// Attaches to an interface of the driver, and says how.
-pub fn natively(driver: &str) -> Result<String> {
-    match driver {
-        "veth" => to_veth(),
-        _ => to_interface(&interface_of(driver)?),
-    }
+/// Attaches to an interface of each driver, and tells how that went.
+pub fn each(
+    mut data_plane: DataPlane,
+    mut tell: impl FnMut(&str, Result<String>) -> Result<()>,
+) -> Result<()> {
+    tell("veth", to_veth(&mut data_plane, XdpMode::Native))?;
+    tell("virtio_net", to_card(&mut data_plane, "virtio_net"))?;
+    tell("generic", to_veth(&mut data_plane, XdpMode::Generic))
 }
 
-fn to_veth() -> Result<String> {
+/// The interface goes, and the program with it.
+fn to_veth(data_plane: &mut DataPlane, mode: XdpMode) -> Result<String> {
     let namespace = Namespace::create("attach")?;
     namespace.ip(&["link add eth0 type veth peer name peer".to_owned(), "link set eth0 up".to_owned()])?;
-    namespace.run(|| attach("eth0"))?
+    namespace.run(|| attach(data_plane, "eth0", mode))?
 }
 
-fn to_interface(interface: &str) -> Result<String> {
+fn to_card(data_plane: &mut DataPlane, driver: &str) -> Result<String> {
+    let interface = interface_of(driver)?;
     ip::batch(None, &[format!("link set {interface} up")])?;
-    attach(interface)
+    let attached = attach(data_plane, &interface, XdpMode::Native);
+    // Its cable leads nowhere, and the driver complains of what it cannot send.
+    ip::batch(None, &[format!("link set {interface} down")])?;
+    attached
 }
 
-/// Off again when it returns.
-fn attach(interface: &str) -> Result<String> {
-    let mut data_plane = DataPlane::load(&SIZES)?;
-    let attachment = data_plane.attach(interface, XdpMode::Native, None)?;
+fn attach(data_plane: &mut DataPlane, interface: &str, mode: XdpMode) -> Result<String> {
+    let attachment = data_plane.attach(interface, mode, None)?;
     Ok(attachment.mode.name().to_owned())
 }
 

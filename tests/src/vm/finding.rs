@@ -10,11 +10,18 @@ use serde::{Deserialize, Serialize};
 pub enum Finding {
     /// The kernel's release, e.g. `6.1.0-56-amd64`: the guest runs.
     Booted(String),
-    /// The programs, loaded and verified.
+    /// The programs in the variant that the kernel takes, as the daemon loads them.
     Load(Outcome<Loaded>),
-    /// The program on an interface, in native mode.
+    /// Every program of a variant, whether the daemon would load it or not.
+    Verify {
+        /// The variant: `xdp.frags`, `plain`.
+        variant: String,
+        /// What the kernel made of them.
+        outcome: Outcome<Vec<Program>>,
+    },
+    /// The program on an interface.
     Attach {
-        /// The interface's driver: `veth`, `virtio_net`.
+        /// The interface's driver: `veth`, `virtio_net`; or `generic`, in generic mode and on veth.
         driver: String,
         /// The mode it was attached in.
         outcome: Outcome<String>,
@@ -40,8 +47,12 @@ pub enum Outcome<T> {
 /// Loaded programs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Loaded {
-    /// Each of them.
-    pub programs: Vec<Program>,
+    /// The variant that the kernel takes: `xdp.frags`, `plain`.
+    pub variant: String,
+    /// How many programs the daemon has loaded.
+    pub programs: u64,
+    /// What the daemon says that this kernel has not: as an operator would read it.
+    pub limit: Option<String>,
     /// Milliseconds that loading took, maps included.
     pub took_ms: u64,
 }
@@ -51,8 +62,6 @@ pub struct Loaded {
 pub struct Program {
     /// Its name.
     pub name: String,
-    /// Whether it was loaded as one that takes frames in several buffers.
-    pub frags: bool,
     /// Instructions that the verifier walked through; `None` before Linux 5.16.
     pub verified: Option<u32>,
     /// Instructions after translation.
@@ -68,6 +77,8 @@ pub struct Golden {
     pub passed: u64,
     /// Those that did not: name of the scenario, and what was different.
     pub failed: Vec<(String, String)>,
+    /// Scenarios of what this kernel has not.
+    pub left_out: Vec<String>,
 }
 
 /// A transfer.

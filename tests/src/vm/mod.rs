@@ -6,30 +6,22 @@
 //! # Layout
 //! - `machine`: what a system would have done at its start, and the end
 //! - `report`: where the findings go; `finding`: what they are
-//! - `attach`, `golden`, `transfer`: the steps
+//! - `load`, `attach`, `golden`, `transfer`: the steps
 
 mod attach;
 pub mod finding;
 mod golden;
+mod load;
 mod machine;
 mod report;
 mod transfer;
 
-use std::{
-    process::{ExitCode, id},
-    time::Instant,
-};
+use std::process::{ExitCode, id};
 
 use anyhow::Result;
-use splitter_userspace::dataplane::{DataPlane, ProgramFacts, Sizes};
+use splitter_userspace::dataplane::{DataPlane, Variant};
 
-use self::{
-    finding::{Finding, Loaded, Program},
-    report::Report,
-};
-
-/// Room in the maps: enough for every step that loads the program by itself.
-const SIZES: Sizes = Sizes::SMALL;
+use self::{finding::Finding, report::Report};
 
 /// Number of the first process.
 const INIT: u32 = 1;
@@ -53,32 +45,34 @@ pub fn main() -> ExitCode {
 
 fn run(mut report: Report) -> Result<()> {
     report.say(&Finding::Booted(rustix::system::uname().release().to_string_lossy().into_owned()))?;
-    let load = load();
-    let loads = load.is_ok();
-    report.say(&Finding::Load(load.into()))?;
-    if loads {
-        try_it(&mut report)?;
+    match load::load() {
+        Ok((data_plane, loaded)) => {
+            report.say(&Finding::Load(Ok(loaded).into()))?;
+            verify(&mut report, data_plane.variant())?;
+            try_it(&mut report, data_plane)?;
+        }
+        Err(error) => {
+            report.say(&Finding::Load(Err(error).into()))?;
+            // What the others say as well: the first is not always the worst.
+            verify(&mut report, Variant::Plain)?;
+        }
     }
     report.say(&Finding::End)
 }
 
+/// Every variant that this kernel takes; one that takes `xdp.frags` takes the plain one, too.
+fn verify(report: &mut Report, taken: Variant) -> Result<()> {
+    let variants = [Variant::Frags, Variant::Plain].into_iter().skip(taken as usize);
+    variants.map(|it| (it, load::verify(it))).try_for_each(|(variant, outcome)| {
+        report.say(&Finding::Verify { variant: variant.name().into(), outcome: outcome.into() })
+    })
+}
+
 /// The transfer comes first: golden packets need a machine that has been up for a while.
-fn try_it(report: &mut Report) -> Result<()> {
-    for driver in attach::DRIVERS {
-        report.say(&Finding::Attach { driver: driver.into(), outcome: attach::natively(driver).into() })?;
-    }
+fn try_it(report: &mut Report, data_plane: DataPlane) -> Result<()> {
+    attach::each(data_plane, |driver, outcome| {
+        report.say(&Finding::Attach { driver: driver.into(), outcome: outcome.into() })
+    })?;
     report.say(&Finding::Transfer(transfer::run().into()))?;
     report.say(&Finding::Golden(golden::run().into()))
-}
-
-fn load() -> Result<Loaded> {
-    let begun = Instant::now();
-    let data_plane = DataPlane::load(&SIZES)?;
-    let took_ms = begun.elapsed().as_millis() as u64;
-    Ok(Loaded { programs: data_plane.programs()?.into_iter().map(program).collect(), took_ms })
-}
-
-fn program(facts: ProgramFacts) -> Program {
-    let ProgramFacts { name, frags, verified, translated, jited_bytes } = facts;
-    Program { name, frags, verified, translated, jited_bytes }
 }

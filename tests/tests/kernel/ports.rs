@@ -44,7 +44,7 @@ struct Open {
 pub fn a_million_connections_leave_no_port_taken() -> Result<()> {
     let scenario = Scenario::load(&folder().join("snat-syn.toml"))?;
     let setting = Setting::of(&scenario)?;
-    let mut data_plane = DataPlane::load(&Sizes::SMALL)?;
+    let mut data_plane = DataPlane::load(&Sizes { ports: 65_536, ..Sizes::SMALL })?;
     data_plane.commit(setting.image.clone(), 1)?;
     let ports: Vec<u16> = PORTS.collect();
     data_plane.share_ports(&ports)?;

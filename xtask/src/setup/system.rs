@@ -26,12 +26,13 @@ pub const TOOLS: [Tool; 2] = [
 pub const FUZZ_TOOLS: [Tool; 1] = [Tool { program: "c++", package: "g++", why: "it builds libFuzzer" }];
 
 /// What virtual machines are made and run with.
-pub const VM_TOOLS: [Tool; 3] = [
+pub const VM_TOOLS: [Tool; 4] = [
     Tool {
         program: "qemu-system-x86_64",
         package: "qemu-system-x86",
         why: "it emulates the machines that kernels are booted on",
     },
+    Tool { program: "setpriv", package: "util-linux", why: "it ends the emulator when we end" },
     Tool { program: "cpio", package: "cpio", why: "it packs what a kernel starts with" },
     Tool { program: "xz", package: "xz-utils", why: "it unpacks kernel modules" },
 ];

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use tempfile::{NamedTempFile, TempDir};
 
-use super::{folder, kernels::Kernel, programs::Programs};
+use super::{kernels::Kernel, place::scratch, programs::Programs};
 use crate::process;
 
 /// Where the scenarios are in the machine.
@@ -22,9 +22,9 @@ pub const SCENARIOS: &str = "/golden";
 /// # Errors
 /// There is no room.
 pub fn pack(kernel: &Kernel, programs: &Programs) -> Result<NamedTempFile> {
-    let root = tempfile::tempdir_in(folder()).context("cannot make a temporary folder")?;
+    let root = tempfile::tempdir_in(scratch()).context("cannot make a temporary folder")?;
     fill(&root, kernel, programs)?;
-    let archive = NamedTempFile::new_in(folder()).context("cannot make a temporary file")?;
+    let archive = NamedTempFile::new_in(scratch()).context("cannot make a temporary file")?;
     let mut cpio = process::command("cpio");
     cpio.args(["--create", "--format=newc", "--null", "--quiet", "--owner=0:0"]).current_dir(root.path());
     cpio.stdin(Stdio::piped()).stdout(archive.reopen()?);

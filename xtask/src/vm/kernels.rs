@@ -9,8 +9,9 @@ use std::{
 use anyhow::{Context as _, Result, anyhow};
 
 use super::{
-    folder, modules,
+    modules,
     packages::Packages,
+    place,
     version::{Version, Wanted},
 };
 
@@ -48,7 +49,7 @@ impl Kernels {
     /// # Errors
     /// There is no room.
     pub fn new(refresh: bool) -> Result<Self> {
-        let folder = folder().join("kernels");
+        let folder = place::folder().join("kernels");
         fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         Ok(Self { folder, refresh, packages: OnceCell::new() })
     }
@@ -69,9 +70,7 @@ impl Kernels {
     fn newest(&self, wanted: &Wanted) -> Option<Kernel> {
         let entries = fs::read_dir(&self.folder).ok()?.filter_map(Result::ok);
         let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-        // What is being made has a name that begins with a dot.
-        let versions = names.filter(|name| !name.starts_with('.')).map(Version);
-        let version = versions.filter(|version| wanted.is(version)).max()?;
+        let version = names.map(Version).filter(|version| wanted.is(version)).max()?;
         Some(self.kernel(version))
     }
 
@@ -81,16 +80,16 @@ impl Kernels {
     }
 
     fn packages(&self) -> Result<&Packages> {
-        let asked = self
-            .packages
-            .get_or_init(|| Packages::ask(&folder().join("apt")).map_err(|cause| format!("{cause:#}")));
+        let asked = self.packages.get_or_init(|| {
+            Packages::ask(&place::folder().join("apt")).map_err(|cause| format!("{cause:#}"))
+        });
         asked.as_ref().map_err(|cause| anyhow!("{cause}"))
     }
 
-    /// Made under another name, so that one that is there is whole.
+    /// Made elsewhere, so that one that is there is whole.
     fn fetch(&self, wanted: &Wanted) -> Result<Kernel> {
         let packages = self.packages()?;
-        let scratch = tempfile::Builder::new().prefix(".").tempdir_in(&self.folder)?;
+        let scratch = tempfile::tempdir_in(place::scratch()).context("cannot make a temporary folder")?;
         let (unpacked, made) = (scratch.path().join("unpacked"), scratch.path().join("made"));
         let version = packages.fetch(wanted, &unpacked)?;
         fs::create_dir(&made)?;

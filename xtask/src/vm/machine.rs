@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::{finding::Finding, folder, initramfs::SCENARIOS, kernels::Kernel, programs::GUEST};
+use super::{finding::Finding, initramfs::SCENARIOS, kernels::Kernel, place::folder, programs::GUEST};
 use crate::process;
 
 /// Time between two looks at the machine.
@@ -55,7 +55,9 @@ pub fn run(kernel: &Kernel, archive: &Path, limit: u64) -> Result<Run> {
 }
 
 fn start(kernel: &Kernel, archive: &Path, console: &Path, port: &Path, log: &PathBuf) -> Result<Child> {
-    let mut qemu = process::command("qemu-system-x86_64");
+    // The kernel ends it if we are ended, in whatever way.
+    let mut qemu = process::command("setpriv");
+    qemu.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
     qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "2048"]);
     qemu.args(["-nodefaults", "-display", "none", "-no-reboot"]);
     qemu.arg("-kernel").arg(kernel.image()).arg("-initrd").arg(archive);
@@ -69,7 +71,7 @@ fn start(kernel: &Kernel, archive: &Path, console: &Path, port: &Path, log: &Pat
     qemu.args(["-netdev", "hubport,id=net,hubid=0", "-device", "virtio-net-pci,netdev=net,romfile="]);
     let log = File::create(log).with_context(|| format!("cannot create {}", log.display()))?;
     qemu.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-    qemu.spawn().context("cannot start `qemu-system-x86_64`")
+    qemu.spawn().context("cannot start `setpriv qemu-system-x86_64`")
 }
 
 /// False if it had to be stopped.

@@ -2,6 +2,7 @@
 //! loaded, attached and tried in each.
 //!
 //! - `version`: versions, and which of them are asked for
+//! - `place`: where everything is kept
 //! - `packages`: which kernels the machine's package sources have
 //! - `kernels`: kernels that were fetched, kept under `target/vm/kernels`; `modules`: what of them is needed
 //! - `programs`: our own programs and the tools of the laboratory
@@ -18,11 +19,10 @@ mod kernels;
 mod machine;
 mod modules;
 mod packages;
+mod place;
 mod programs;
 mod report;
 mod version;
-
-use std::path::PathBuf;
 
 use anyhow::{Result, bail, ensure};
 
@@ -31,7 +31,7 @@ use self::{
     report::{Report, Row},
     version::Wanted,
 };
-use crate::{process, setup};
+use crate::setup;
 
 /// What the programs in a machine are built for.
 pub const TARGET: &str = "x86_64-unknown-linux-musl";
@@ -46,7 +46,7 @@ pub struct Options {
     #[arg(long)]
     refresh: bool,
     /// Seconds that a machine may run.
-    #[arg(long, default_value_t = 300, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 600, value_name = "SECONDS")]
     limit: u64,
     /// How the result is printed.
     #[arg(long, value_enum, default_value_t = Output::Table)]
@@ -70,6 +70,7 @@ pub fn run(options: &Options) -> Result<()> {
         std::env::consts::ARCH
     );
     setup::run(&setup::Options::for_vm())?;
+    let _claim = place::claim()?;
     let kernels = Kernels::new(options.refresh)?;
     let had: Vec<_> = options.kernels.iter().map(|wanted| (wanted, kernels.get(wanted))).collect();
     if had.iter().all(|(_, kernel)| kernel.is_err()) {
@@ -99,9 +100,4 @@ fn boot(wanted: &Wanted, kernel: &Kernel, programs: &programs::Programs, limit: 
     let row = Row::of(wanted, kernel, run);
     eprintln!("vm: {}: {}", kernel.version, row.summary());
     Ok(row)
-}
-
-/// Where everything is kept.
-fn folder() -> PathBuf {
-    process::target_dir().join("vm")
 }

@@ -1,6 +1,6 @@
 //! What came of all boots: a table for people, an object for machines.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Error, Result, bail};
 use serde::Serialize;
@@ -31,6 +31,8 @@ pub struct Row {
     skipped: Option<String>,
     /// What was loaded.
     loaded: Option<Loaded>,
+    /// What the verifier made of every program, by variant.
+    verified: BTreeMap<String, Vec<Program>>,
     /// How the program was attached, by driver.
     attached: BTreeMap<String, String>,
     golden: Option<Golden>,
@@ -42,8 +44,17 @@ pub struct Row {
 }
 
 /// Heads of the table's columns.
-const HEADS: [&str; 9] =
-    ["kernel", "program", "verified", "translated", "jited", "veth", "virtio-net", "golden", "transfer"];
+const HEADS: [&str; 9] = [
+    "kernel",
+    "loads",
+    "variants verified",
+    "largest program",
+    "veth",
+    "virtio-net",
+    "generic",
+    "golden",
+    "transfer",
+];
 
 impl Report {
     /// One more.
@@ -51,19 +62,18 @@ impl Report {
         self.kernels.push(row);
     }
 
-    /// The table, and what went wrong below it.
+    /// The tables, and what went wrong below them.
     pub fn print(&self) {
-        let heads = [HEADS.map(str::to_owned)];
-        let cells: Vec<_> = heads.into_iter().chain(self.kernels.iter().flat_map(Row::cells)).collect();
-        let widths: Vec<_> = (0..HEADS.len()).map(|column| width(&cells, column)).collect();
-        for row in &cells {
-            let line: Vec<_> =
-                row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-            println!("{}", line.join("  ").trim_end());
-        }
+        let heads = HEADS.map(str::to_owned).to_vec();
+        print_table(&[vec![heads], self.kernels.iter().map(Row::cells).collect()].concat());
+        println!("\nInstructions that the verifier walked through (it gives up at 1000000):\n");
+        print_table(&instructions(&self.kernels));
         for row in &self.kernels {
             if let Some(why) = &row.skipped {
                 println!("\n{} skipped: {why}", row.wanted);
+            }
+            for limit in row.limits() {
+                println!("\n{} limit: {limit}", row.name());
             }
             for (step, why) in &row.failures {
                 println!("\n{} {step} FAILED: {why}", row.name());
@@ -118,6 +128,11 @@ impl Row {
         match finding {
             Finding::Booted(release) => self.release = Some(release),
             Finding::Load(outcome) => self.loaded = self.done("load", outcome),
+            Finding::Verify { variant, outcome } => {
+                if let Some(programs) = self.done(&format!("verify {variant}"), outcome) {
+                    self.verified.insert(variant, programs);
+                }
+            }
             Finding::Attach { driver, outcome } => {
                 if let Some(mode) = self.done(&format!("attach to {driver}"), outcome) {
                     self.attached.insert(driver, mode);
@@ -155,41 +170,58 @@ impl Row {
         format!("{verdict} ({:.0} s)", self.seconds)
     }
 
-    /// A line for each program, with what is said about the kernel itself on the first.
-    fn cells(&self) -> Vec<[String; HEADS.len()]> {
-        let programs = self.loaded.iter().flat_map(|loaded| &loaded.programs);
-        let mut programs = programs.map(program_cells);
-        let first = programs.next().unwrap_or_else(|| [none(), none(), none(), none()]);
-        let mut lines = vec![self.first_line(first)];
-        lines.extend(programs.map(|[name, verified, translated, jited]| {
-            let mut line: [String; HEADS.len()] = Default::default();
-            line[1..5].clone_from_slice(&[name, verified, translated, jited]);
-            line
-        }));
-        lines
-    }
-
-    fn first_line(&self, program: [String; 4]) -> [String; HEADS.len()] {
-        let [name, verified, translated, jited] = program;
+    /// What is said about the kernel as a whole.
+    fn cells(&self) -> Vec<String> {
         let kernel =
             if self.skipped.is_some() { format!("{} (skipped)", self.wanted) } else { self.name().into() };
+        let loads = |loaded: &Loaded| format!("{}, {} programs", loaded.variant, loaded.programs);
         let attached = |driver| self.attached.get(driver).cloned().unwrap_or_else(none);
-        let golden = |golden: &Golden| format!("{} passed, {} failed", golden.passed, golden.failed.len());
+        let verified: Vec<_> =
+            self.verified.iter().map(|(variant, programs)| format!("{} {variant}", programs.len())).collect();
         let transfer = |transfer: &Transfer| {
             let mib = transfer.bytes as f64 / f64::from(1 << 20);
             format!("{mib:.1} MiB, {} shifts, {} slots moved", transfer.shifts, transfer.slots_moved)
         };
-        [
+        vec![
             kernel,
-            name,
-            verified,
-            translated,
-            jited,
+            self.loaded.as_ref().map_or_else(none, loads),
+            if verified.is_empty() { none() } else { verified.join(", ") },
+            self.largest().unwrap_or_else(none),
             attached("veth"),
             attached("virtio_net"),
-            self.golden.as_ref().map_or_else(none, golden),
+            attached("generic"),
+            self.golden.as_ref().map_or_else(none, golden_cell),
             self.transfer.as_ref().map_or_else(none, transfer),
         ]
+    }
+
+    /// The program that the verifier has most to do with; where the kernel does not tell, the longest.
+    fn largest(&self) -> Option<String> {
+        let program = self.programs().max_by_key(|program| (program.verified, program.translated))?;
+        Some(match (program.verified, program.translated) {
+            (Some(verified), _) => format!("{}: {verified} verified", program.name),
+            (None, Some(translated)) => format!("{}: {translated} long", program.name),
+            (None, None) => program.name.clone(),
+        })
+    }
+
+    fn programs(&self) -> impl Iterator<Item = &Program> {
+        self.verified.values().flatten()
+    }
+
+    /// What this kernel has not, each said once.
+    fn limits(&self) -> Vec<String> {
+        let mut limits: Vec<_> = self.loaded.iter().filter_map(|loaded| loaded.limit.clone()).collect();
+        let left_out = self.golden.iter().flat_map(|golden| &golden.left_out);
+        let left_out: Vec<_> = left_out.map(String::as_str).collect();
+        if !left_out.is_empty() {
+            limits.push(format!("{} golden packets are about that: {}", left_out.len(), left_out.join(", ")));
+        }
+        let telling = |program: &Program| program.verified.is_some();
+        if self.programs().next().is_some() && !self.programs().any(telling) {
+            limits.push("before Linux 5.16 a kernel does not tell how many instructions it verified".into());
+        }
+        limits
     }
 }
 
@@ -198,44 +230,85 @@ fn none() -> String {
     "-".into()
 }
 
-/// Name with variant, verified and translated instructions, bytes of machine code.
-fn program_cells(program: &Program) -> [String; 4] {
-    let number = |number: Option<u32>| number.map_or_else(none, |number| number.to_string());
-    let name = format!("{}{}", program.name, if program.frags { " (frags)" } else { "" });
-    [name, number(program.verified), number(program.translated), program.jited_bytes.to_string()]
+fn golden_cell(golden: &Golden) -> String {
+    let left_out = match golden.left_out.len() {
+        0 => String::new(),
+        count => format!(", {count} left out"),
+    };
+    format!("{} passed, {} failed{left_out}", golden.passed, golden.failed.len())
 }
 
-fn width(cells: &[[String; HEADS.len()]], column: usize) -> usize {
-    cells.iter().map(|row| row[column].chars().count()).max().unwrap_or_default()
+/// A line for each program, a column for each kernel that was booted.
+fn instructions(kernels: &[Row]) -> Vec<Vec<String>> {
+    let booted: Vec<_> = kernels.iter().filter(|row| row.skipped.is_none()).collect();
+    let names: BTreeSet<_> = booted.iter().flat_map(|row| row.programs()).map(|it| &it.name).collect();
+    let heads = std::iter::once("program").chain(booted.iter().map(|row| row.name()));
+    let line = |name: &String| {
+        let of = |row: &&Row| row.programs().find(|program| program.name == *name)?.verified;
+        let numbers = booted.iter().map(|row| of(row).map_or_else(none, |number| number.to_string()));
+        std::iter::once(name.clone()).chain(numbers).collect()
+    };
+    std::iter::once(heads.map(str::to_owned).collect()).chain(names.into_iter().map(line)).collect()
+}
+
+/// Columns as wide as what stands in them.
+fn print_table(cells: &[Vec<String>]) {
+    let columns = cells.first().map_or(0, Vec::len);
+    let width = |column: usize| cells.iter().map(|row| row[column].chars().count()).max();
+    let widths: Vec<_> = (0..columns).map(|column| width(column).unwrap_or_default()).collect();
+    for row in cells {
+        let line: Vec<_> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        println!("{}", line.join("  ").trim_end());
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn program(name: &str, frags: bool) -> Program {
-        Program {
-            name: name.into(),
-            frags,
-            verified: Some(29_466),
-            translated: Some(3716),
-            jited_bytes: 16_527,
-        }
+    fn program(name: &str, verified: Option<u32>) -> Program {
+        Program { name: name.into(), verified, translated: Some(3716), jited_bytes: 16_527 }
+    }
+
+    fn row(version: &str, variant: &str, programs: Vec<Program>) -> Row {
+        let verified = [(variant.to_owned(), programs)].into();
+        Row { version: Some(version.into()), verified, ..Row::default() }
     }
 
     #[test]
-    fn every_program_has_a_line() {
-        let loaded = Loaded { programs: vec![program("icmp", true), program("splitter", false)], took_ms: 1 };
-        let row = Row { version: Some("6.1.192-2".into()), loaded: Some(loaded), ..Row::default() };
-        let [first, second] = &row.cells()[..] else { panic!("two lines") };
-        assert_eq!(first[..4], ["6.1.192-2", "icmp (frags)", "29466", "3716"]);
-        assert_eq!(second[..2], ["", "splitter"]);
+    fn every_program_has_a_line_and_every_kernel_a_column() {
+        let new = row("7.3.4-1", "xdp.frags", vec![program("icmp", Some(7)), program("splitter", Some(29))]);
+        let old = row("5.10.1-1", "plain", vec![program("splitter_plain", None)]);
+        let skipped = Row::skipped(&"6.1".parse().expect("a version"), &anyhow::anyhow!("gone"));
+        let lines = instructions(&[new, skipped, old]);
+        assert_eq!(lines[0], ["program", "7.3.4-1", "5.10.1-1"]);
+        assert_eq!(lines[2], ["splitter", "29", "-"]);
+        assert_eq!(lines[3], ["splitter_plain", "-", "-"]);
+    }
+
+    #[test]
+    fn the_largest_program_is_named() {
+        let new = row("7.3.4-1", "xdp.frags", vec![program("icmp", Some(7)), program("splitter", Some(29))]);
+        assert_eq!(new.cells()[2..4], ["2 xdp.frags", "splitter: 29 verified"]);
+        let old = row("5.10.1-1", "plain", vec![program("splitter_plain", None)]);
+        assert_eq!(old.cells()[3], "splitter_plain: 3716 long");
+        assert_eq!(old.limits().len(), 1);
+    }
+
+    #[test]
+    fn what_is_left_out_is_named() {
+        let golden = Golden { passed: 3, failed: Vec::new(), left_out: vec!["snat-opens".into()] };
+        let row = Row { golden: Some(golden), ..Row::default() };
+        assert_eq!(row.cells()[7], "3 passed, 0 failed, 1 left out");
+        assert_eq!(row.limits(), ["1 golden packets are about that: snat-opens"]);
+        assert!(Report { kernels: vec![row] }.verdict().is_ok());
     }
 
     #[test]
     fn a_golden_packet_that_fails_is_a_failure() {
         let mut row = Row::default();
-        let golden = Golden { passed: 3, failed: vec![("ttl-1".into(), "verdict".into())] };
+        let failed = vec![("ttl-1".into(), "verdict".into())];
+        let golden = Golden { passed: 3, failed, left_out: Vec::new() };
         row.add(Finding::Golden(Outcome::Done(golden)));
         assert_eq!(row.failures, [("golden ttl-1".to_owned(), "verdict".to_owned())]);
         let report = Report { kernels: vec![row] };
@@ -247,6 +320,6 @@ mod tests {
         let wanted = "5.10".parse().expect("a version");
         let report = Report { kernels: vec![Row::skipped(&wanted, &anyhow::anyhow!("no suite carries it"))] };
         assert!(report.verdict().is_ok());
-        assert_eq!(report.kernels[0].cells()[0][0], "5.10 (skipped)");
+        assert_eq!(report.kernels[0].cells()[0], "5.10 (skipped)");
     }
 }
