@@ -198,6 +198,7 @@ impl Setting {
             translation.backend = self.backend(&entry.service, &entry.backend)?;
             translation.seen_ns = now_ns.saturating_sub(entry.age * 1_000_000_000);
             translation.since_ns = translation.seen_ns;
+            translation.closed_ns = translation.seen_ns;
             translation.state = Translation::USED;
             for name in &entry.state {
                 let bit = STATES.iter().find(|(known, _)| known == name);
