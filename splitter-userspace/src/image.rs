@@ -79,6 +79,18 @@ impl Image {
         }
     }
 
+    /// Whether it is this very one: every part is shared.
+    pub fn is(&self, other: &Self) -> bool {
+        let services = self.services.iter().zip(&other.services);
+        Arc::ptr_eq(&self.backends, &other.backends)
+            && Arc::ptr_eq(&self.endpoints, &other.endpoints)
+            && Arc::ptr_eq(&self.neighbours, &other.neighbours)
+            && Arc::ptr_eq(&self.routes, &other.routes)
+            && Arc::ptr_eq(&self.rules, &other.rules)
+            && self.services.len() == other.services.len()
+            && services.into_iter().all(|(one, two)| one.0 == two.0 && Arc::ptr_eq(one.1, two.1))
+    }
+
     /// Seeds and sizes of its directories.
     pub fn side(&self) -> Side {
         Side {

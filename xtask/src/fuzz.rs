@@ -1,8 +1,14 @@
-//! `cargo xtask fuzz`: inputs that nobody thought of, made by libFuzzer out of those in `tests/fuzz/corpus/`.
+//! `cargo xtask fuzz`: inputs that nobody thought of, made by libFuzzer out of golden packets, configurations and those in
+//! `tests/fuzz/corpus/`.
 //!
 //! The stable compiler has the coverage passes that libFuzzer is led by; only their flags are not spelled out.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -14,6 +20,10 @@ pub struct Options {
     /// Seconds, all targets together.
     #[arg(long, default_value_t = 60)]
     time: u64,
+    /// Afterwards copy inputs to tests/fuzz/corpus that reach what neither seeds nor kept ones do: the shortest, up to
+    /// 60 KB for each target.
+    #[arg(long)]
+    keep: bool,
     /// The only target: packet, icmp_fragments, config or kernel; without it, all that may run.
     target: Option<String>,
 }
@@ -21,6 +31,9 @@ pub struct Options {
 /// Every target, and whether it needs root.
 const TARGETS: [(&str, bool); 4] =
     [("packet", false), ("icmp_fragments", false), ("config", false), ("kernel", true)];
+
+/// Bytes of a target's kept inputs, all together: each `cargo test` runs them, and they are in the repository.
+const KEPT: u64 = 60_000;
 
 /// What libFuzzer wants to be told by the program (clang's `-fsanitize=fuzzer-no-link`).
 const FLAGS: [&str; 7] = [
@@ -42,8 +55,11 @@ pub fn run(options: &Options) -> Result<()> {
     let mut failed = Vec::new();
     for target in targets {
         println!("\n== fuzz {target}: {seconds} s");
-        if process::run(&mut fuzzer(&program, target, seconds)?).is_err() {
+        let folders = Folders::make(target)?;
+        if process::run(&mut fuzzer(&program, target, seconds, &folders)).is_err() {
             failed.push(target);
+        } else if options.keep {
+            keep(&program, target, &folders)?;
         }
     }
     if !failed.is_empty() {
@@ -83,20 +99,84 @@ fn build() -> Result<String> {
     Ok(folder.join(host).join("release/splitter-fuzz").display().to_string())
 }
 
-/// New inputs go to the target folder; those that are kept for good are in the first corpus that is only read.
-fn fuzzer(program: &str, target: &str, seconds: u64) -> Result<Command> {
-    let kept = Path::new("tests/fuzz/corpus").join(target);
-    let crashes = Path::new("tests/fuzz/crashes").join(target);
-    let found = process::target_dir().join("fuzz/corpus").join(target);
-    let root = process::workspace_root();
-    for folder in [&root.join(&kept), &root.join(&crashes), &found] {
-        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+/// A target's inputs.
+struct Folders {
+    /// In the repository.
+    kept: PathBuf,
+    /// Failures, which are kept too.
+    crashes: PathBuf,
+    /// Seeds, and what the fuzzer found on this machine.
+    found: PathBuf,
+}
+
+impl Folders {
+    fn make(target: &str) -> Result<Self> {
+        let tests = process::workspace_root().join("tests/fuzz");
+        let (kept, crashes) = (tests.join("corpus").join(target), tests.join("crashes").join(target));
+        let found = process::target_dir().join("fuzz/corpus").join(target);
+        for folder in [&kept, &crashes, &found] {
+            fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        }
+        Ok(Self { kept, crashes, found })
     }
+}
+
+/// Seeds and new inputs go to the first folder; the others are only read.
+fn fuzzer(program: &str, target: &str, seconds: u64, folders: &Folders) -> Command {
     let mut fuzzer = process::command(program);
-    fuzzer.env("SPLITTER_FUZZ_TARGET", target);
+    fuzzer.env("SPLITTER_FUZZ_TARGET", target).env("SPLITTER_FUZZ_SEEDS", &folders.found);
     fuzzer.arg(format!("-max_total_time={seconds}"));
-    fuzzer.arg(format!("-artifact_prefix={}/", crashes.display()));
-    fuzzer.args(["-print_final_stats=1", "-max_len=4096", "-timeout=10", "-use_value_profile=1"]);
-    fuzzer.arg(found).arg(kept);
-    Ok(fuzzer)
+    fuzzer.arg(format!("-artifact_prefix={}/", folders.crashes.display()));
+    fuzzer.args(["-print_final_stats=1", "-timeout=10", "-use_value_profile=1"]);
+    // Configurations are longer than frames, and a word of them is worth more than a byte.
+    if target == "config" {
+        fuzzer.args(["-max_len=16384", "-dict=tests/fuzz/config.dict"]);
+    } else {
+        fuzzer.arg("-max_len=4096");
+    }
+    fuzzer.args([&folders.found, &folders.kept]);
+    fuzzer
+}
+
+/// Copies to the kept inputs those that reach more code than seeds and kept ones, the shortest first.
+fn keep(program: &str, target: &str, folders: &Folders) -> Result<()> {
+    let merged = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let mut known = files(&folders.kept)?;
+    known.extend(files(&folders.found)?.into_iter().filter(|(name, _)| name.starts_with("seed-")));
+    for (name, path) in &known {
+        fs::copy(path, merged.path().join(name))
+            .with_context(|| format!("cannot copy {}", path.display()))?;
+    }
+    let mut merge = process::command(program);
+    merge.env("SPLITTER_FUZZ_TARGET", target).args(["-merge=1", "-max_len=16384", "-timeout=10"]);
+    process::run(merge.arg(merged.path()).arg(&folders.found))?;
+    let mut new: Vec<(u64, String, PathBuf)> = Vec::new();
+    for (name, path) in files(merged.path())?.into_iter().filter(|(name, _)| !known.contains_key(name)) {
+        new.push((path.metadata()?.len(), name, path));
+    }
+    new.sort();
+    let mut room = KEPT.saturating_sub(size(&folders.kept)?);
+    for (length, name, path) in new {
+        let Some(left) = room.checked_sub(length) else { break };
+        fs::copy(path, folders.kept.join(name))?;
+        room = left;
+    }
+    println!("fuzz: {} holds {} bytes", folders.kept.display(), size(&folders.kept)?);
+    Ok(())
+}
+
+/// The files in a folder, by name.
+fn files(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
+    let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    entries
+        .map(|entry| {
+            let entry = entry?;
+            Ok((entry.file_name().to_string_lossy().into_owned(), entry.path()))
+        })
+        .collect()
+}
+
+/// Bytes of the files in a folder.
+fn size(folder: &Path) -> Result<u64> {
+    files(folder)?.values().map(|path| Ok(path.metadata()?.len())).sum()
 }

@@ -1,6 +1,6 @@
 //! Mode `snat`: the ports' queues, and the connections at the ports.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use aya::programs::{TestRun as _, TestRunOptions};
 use splitter_common::{
@@ -59,13 +59,14 @@ impl DataPlane {
         (0..cpus()).map(count).sum()
     }
 
-    /// Offers the same ports on every CPU, and forgets all connections; for tests, whose packets come one at a time.
+    /// Offers the same ports on every CPU, and forgets all connections, which are at those of `taken`; for tests, whose
+    /// packets come one at a time.
     ///
     /// # Errors
     /// The kernel refused.
-    pub fn offer_ports(&mut self, ports: &[u16]) -> Result<(), Error> {
-        for (port, _) in self.translations()? {
-            self.maps.set_translation(port, &Translation::free(0))?;
+    pub fn offer_ports(&mut self, ports: &[u16], taken: &BTreeSet<u16>) -> Result<(), Error> {
+        for port in taken {
+            self.maps.set_translation(*port, &Translation::free(0))?;
         }
         self.maps.forget_ports()?;
         (0..cpus()).try_for_each(|cpu| self.maps.set_free_ports(cpu, &queue(ports)))

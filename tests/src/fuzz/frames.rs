@@ -1,36 +1,39 @@
 //! Frames through the host's packet path, and through the kernel's.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, rc::Rc};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::input::{Input, number};
+use super::{
+    input::{Input, number},
+    settings::Settings,
+};
 use crate::golden::{self, Host, Kernel, Scenario, Setting};
 
 /// Bytes that `BPF_PROG_TEST_RUN` wants at least: an Ethernet header.
 const SHORTEST: usize = 14;
 
-/// Every scenario's setting, made when it is first wanted.
-pub struct Hosts(BTreeMap<u16, Place>);
+/// Every scenario, and its setting, made when it is first wanted.
+pub struct Hosts {
+    places: BTreeMap<u16, Place>,
+    settings: Settings,
+}
 
 struct Place {
     scenario: Scenario,
-    made: Option<(Setting, Host)>,
+    made: Option<(Rc<Setting>, Host)>,
 }
 
 impl Place {
     /// As before the scenario's first packet.
-    fn fresh(&mut self) -> Result<(&Scenario, &Setting, &Host)> {
-        let (setting, mut host) = match self.made.take() {
-            Some(made) => made,
-            None => {
-                let setting = Setting::of(&self.scenario)?;
-                let host = Host::of(&self.scenario, &setting)?;
-                (setting, host)
-            }
-        };
-        host.reset(&self.scenario, &setting)?;
-        let (setting, host) = self.made.insert((setting, host));
+    fn fresh(&mut self, settings: &mut Settings) -> Result<(&Scenario, &Setting, &Host)> {
+        if self.made.is_none() {
+            let setting = settings.of(&self.scenario)?;
+            let host = Host::of(&self.scenario, &setting)?;
+            self.made = Some((setting, host));
+        }
+        let (setting, host) = self.made.as_mut().context("it was made a moment ago")?;
+        host.reset(&self.scenario, setting)?;
         Ok((&self.scenario, setting, host))
     }
 }
@@ -42,14 +45,16 @@ impl Hosts {
     /// They cannot be read.
     pub fn new() -> Result<Self> {
         let place = |scenario: Scenario| (number(&scenario.name), Place { scenario, made: None });
-        Ok(Self(golden::scenarios()?.into_iter().map(place).collect()))
+        let places = golden::scenarios()?.into_iter().map(place).collect();
+        Ok(Self { places, settings: Settings::default() })
     }
 
-    /// That of the scenario whose number is next.
-    fn place(&mut self, number: u16) -> Result<&mut Place> {
-        let next = self.0.range(number..).next().or_else(|| self.0.first_key_value());
+    /// As before the first packet of the scenario whose number is next.
+    fn fresh(&mut self, number: u16) -> Result<(&Scenario, &Setting, &Host)> {
+        let next = self.places.range(number..).next().or_else(|| self.places.first_key_value());
         let key = *next.context("there are no golden scenarios")?.0;
-        self.0.get_mut(&key).context("it was there a moment ago")
+        let place = self.places.get_mut(&key).context("it was there a moment ago")?;
+        place.fresh(&mut self.settings)
     }
 
     /// Frames, one after the other; each is judged on its own.
@@ -58,7 +63,7 @@ impl Hosts {
     /// What must not be.
     pub fn run(&mut self, input: &[u8], single: bool) -> Result<()> {
         let Some(input) = Input::read(input, single) else { return Ok(()) };
-        let (scenario, _, host) = self.place(input.scenario)?.fresh()?;
+        let (scenario, _, host) = self.fresh(input.scenario)?;
         for (number, frame) in input.frames.into_iter().enumerate() {
             host.send(&frame).with_context(|| format!("frame {number} after scenario {}", scenario.name))?;
         }
@@ -88,7 +93,7 @@ impl Kernels {
     pub fn run(&mut self, input: &[u8]) -> Result<()> {
         let Some(mut input) = Input::read(input, false) else { return Ok(()) };
         input.frames.retain(|frame| frame.len() >= SHORTEST);
-        let (scenario, setting, host) = self.hosts.place(input.scenario)?.fresh()?;
+        let (scenario, setting, host) = self.hosts.fresh(input.scenario)?;
         let found = self.kernel.frames(scenario, setting, &input.frames)?;
         for (number, (frame, found)) in input.frames.into_iter().zip(found).enumerate() {
             let at = || format!("frame {number} after scenario {}", scenario.name);

@@ -4,11 +4,13 @@
 //! # Layout
 //! - `frames`: packets through the host's packet path and the kernel's
 //! - `input`: how an input is packets
+//! - `settings`: what the packets find
 //! - `corpus`: inputs that are kept
 
 mod corpus;
 mod frames;
 mod input;
+mod settings;
 
 use std::path::Path;
 
@@ -16,7 +18,7 @@ use anyhow::{Result, bail, ensure};
 use splitter_userspace::config;
 
 pub use self::{
-    corpus::{kept, seed},
+    corpus::{kept, plant, seed},
     frames::{Hosts, Kernels},
 };
 

@@ -1,12 +1,15 @@
 //! The packet path in the kernel, by `BPF_PROG_TEST_RUN`.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context as _, Result, bail};
-use aya::programs::{TestRun as _, TestRunOptions};
+use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use splitter_common::abi::{BackendCounters, TableCounters};
 use splitter_userspace::{
     config::XdpMode,
     dataplane::{DataPlane, Sizes},
+    image::Image,
     mirror::EXCEPTIONS,
 };
 
@@ -30,6 +33,10 @@ pub struct Kernel {
     namespace: Namespace,
     /// Whether it has what mode `snat` needs.
     translates: bool,
+    /// What packets read now.
+    live: Image,
+    /// Ports that have had a connection, perhaps: there are too many to look at all of them every time.
+    taken: BTreeSet<u16>,
 }
 
 impl Kernel {
@@ -58,7 +65,7 @@ impl Kernel {
         let namespace = Namespace::create("golden")?;
         namespace.ip(&[format!("link add {name} index {index} type veth peer name peer")])?;
         namespace.run(|| data_plane.attach(name, XdpMode::Auto, None))??;
-        Ok(Self { data_plane, namespace, translates })
+        Ok(Self { data_plane, namespace, translates, live: Image::empty(), taken: BTreeSet::new() })
     }
 
     /// Runs a scenario's packet through the program, and compares.
@@ -95,13 +102,16 @@ impl Kernel {
         frames: &[Vec<u8>],
     ) -> Result<Vec<(Verdict, Vec<u8>)>> {
         self.prepare(scenario, setting)?;
-        frames.iter().map(|frame| self.send(frame)).collect()
+        self.inside(|program| frames.iter().map(|frame| send(program, frame)).collect())
     }
 
     /// The scenario's services and network go live, and the tables hold its entries alone.
     fn prepare(&mut self, scenario: &Scenario, setting: &Setting) -> Result<()> {
-        let generation = self.data_plane.generation() + 1;
-        self.data_plane.commit(setting.image.clone(), generation)?;
+        if !self.live.is(&setting.image) {
+            let generation = self.data_plane.generation() + 1;
+            self.data_plane.commit(setting.image.clone(), generation)?;
+            self.live = setting.image.clone();
+        }
         for table in EXCEPTIONS {
             for (key, _) in self.data_plane.recorded(table)? {
                 self.data_plane.remove(table, &key)?;
@@ -109,9 +119,11 @@ impl Kernel {
         }
         self.data_plane.forget_fragments()?;
         if self.translates {
-            self.data_plane.offer_ports(&setting.free_ports())?;
+            self.taken.extend(setting.free_ports());
+            self.data_plane.offer_ports(&setting.free_ports(), &self.taken)?;
         }
         for (port, translation) in setting.translations(scenario, now_ns())? {
+            self.taken.insert(port);
             self.data_plane.insert_translation(port, &translation)?;
         }
         for entry in &scenario.entries {
@@ -123,24 +135,13 @@ impl Kernel {
 
     /// One frame in by the loopback interface.
     fn send(&self, frame: &[u8]) -> Result<(Verdict, Vec<u8>)> {
+        self.inside(|program| send(program, frame))
+    }
+
+    /// On a thread in the namespace, which stays on one CPU: making one costs more than a frame.
+    fn inside<T: Send>(&self, work: impl FnOnce(&Xdp) -> Result<T> + Send) -> Result<T> {
         let program = self.data_plane.program()?;
-        let mut out = vec![0; FRAME];
-        let result = self.namespace.run(|| {
-            stay_on_one_cpu()?;
-            let mut options = TestRunOptions::new();
-            options.data_in = Some(frame);
-            options.data_out = Some(&mut out);
-            program.test_run(options).context("BPF_PROG_TEST_RUN")
-        })??;
-        out.truncate(result.data_size_out as usize);
-        let verdict = match result.return_value {
-            1 => Verdict::Drop,
-            2 => Verdict::Pass,
-            3 => Verdict::Tx,
-            4 => Verdict::Redirect,
-            other => bail!("the program returned {other}"),
-        };
-        Ok((verdict, out))
+        self.namespace.run(|| stay_on_one_cpu().and_then(|()| work(program)))?
     }
 
     fn raw_counters(&self, setting: &Setting) -> Result<Raw> {
@@ -152,6 +153,23 @@ impl Kernel {
             tables: self.data_plane.table_counters()?,
         })
     }
+}
+
+fn send(program: &Xdp, frame: &[u8]) -> Result<(Verdict, Vec<u8>)> {
+    let mut out = vec![0; FRAME];
+    let mut options = TestRunOptions::new();
+    options.data_in = Some(frame);
+    options.data_out = Some(&mut out);
+    let result = program.test_run(options).context("BPF_PROG_TEST_RUN")?;
+    out.truncate(result.data_size_out as usize);
+    let verdict = match result.return_value {
+        1 => Verdict::Drop,
+        2 => Verdict::Pass,
+        3 => Verdict::Tx,
+        4 => Verdict::Redirect,
+        other => bail!("the program returned {other}"),
+    };
+    Ok((verdict, out))
 }
 
 /// Counters in the order of the setting's backends and services.

@@ -64,7 +64,11 @@ pub fn run(options: &Options) -> Result<()> {
         return Ok(());
     }
     if options.check {
-        bail!("{} of {} things are missing: run `cargo xtask setup`", missing.len(), needs.len());
+        bail!(
+            "{} of {} things are missing: the same without `--check` installs them",
+            missing.len(),
+            needs.len()
+        );
     }
     let failures: Vec<_> = missing.iter().filter_map(|need| install(need.as_ref()).err()).collect();
     if failures.is_empty() {
