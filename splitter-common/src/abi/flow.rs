@@ -121,6 +121,12 @@ impl Flow {
         self
     }
 
+    /// As it would be had it been seen so much earlier; for tests, which cannot move the kernel's clock.
+    #[must_use]
+    pub const fn older(self, ns: u64) -> Self {
+        Self { seen_ns: self.seen_ns.saturating_sub(ns), since_ns: self.since_ns.saturating_sub(ns), ..self }
+    }
+
     /// FIN both ways, or RST.
     #[inline(always)]
     pub const fn closed(&self) -> bool {

@@ -58,6 +58,12 @@ impl Fragment {
         Self { seen_ns, backend, kind, _padding: 0, port, _padding_end: [0; 2] }
     }
 
+    /// As it would be had it been seen so much earlier; for tests, which cannot move the kernel's clock.
+    #[must_use]
+    pub const fn older(self, ns: u64) -> Self {
+        Self { seen_ns: self.seen_ns.saturating_sub(ns), ..self }
+    }
+
     /// Whether its later fragments may still be under way.
     #[inline(always)]
     pub const fn fresh(&self, now_ns: u64) -> bool {

@@ -57,6 +57,17 @@ impl Translation {
         Self { key, state: 0, seen_ns: 0, since_ns: 0, closed_ns: 0, backend, cpu, _padding }
     }
 
+    /// As it would be had all of it been so much earlier; for tests, which cannot move the kernel's clock.
+    #[must_use]
+    pub const fn older(self, ns: u64) -> Self {
+        Self {
+            seen_ns: self.seen_ns.saturating_sub(ns),
+            since_ns: self.since_ns.saturating_sub(ns),
+            closed_ns: self.closed_ns.saturating_sub(ns),
+            ..self
+        }
+    }
+
     /// Used and not closed.
     #[inline(always)]
     pub const fn open(state: u64) -> bool {

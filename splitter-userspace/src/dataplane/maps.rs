@@ -176,6 +176,10 @@ impl Maps {
         self.fragments.iter().collect::<Result<_, _>>().map_err(of(names::FRAGMENTS))
     }
 
+    pub fn set_fragment(&mut self, key: &FragmentKey, value: &Fragment) -> Result<(), Error> {
+        self.fragments.insert(key, value, 0).map_err(of(names::FRAGMENTS))
+    }
+
     pub fn forget_fragments(&mut self) -> Result<(), Error> {
         let keys: Vec<FragmentKey> =
             self.fragments.keys().collect::<Result<_, _>>().map_err(of(names::FRAGMENTS))?;

@@ -2,12 +2,14 @@
 //!
 //! - `object`: loads the program and its maps, sized by the configuration
 //! - `attach`: puts the program on interfaces
+//! - `aging`: lets time go by, for tests
 //! - `facts`: what the kernel says about the loaded programs
 //! - `maps`: typed handles
 //! - `translations`: ports and connections of mode `snat`
 //! - `batch`: reads whole hash tables with few system calls
 //! - [`DataPlane`]: writes aside, flips, waits out the grace period, reads back
 
+mod aging;
 mod attach;
 mod batch;
 mod facts;

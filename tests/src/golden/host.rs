@@ -31,6 +31,7 @@ pub fn run(scenario: &Scenario) -> Result<()> {
     let setting = Setting::of(scenario)?;
     let host = Host::of(scenario, &setting)?;
     for (number, packet) in scenario.packets().enumerate() {
+        host.wait(packet.after * 1_000_000_000);
         let (verdict, frame) = host.send(&packet.frame_in()?).with_context(|| format!("packet {number}"))?;
         packet.check_frame(number, verdict, &frame)?;
     }
@@ -67,6 +68,13 @@ impl Host {
         Ok(())
     }
 
+    /// Time goes by: what is remembered is older.
+    fn wait(&self, ns: u64) {
+        for mirror in [&self.usual, &self.by_itself].into_iter().filter(|_| ns > 0) {
+            age(mirror, ns);
+        }
+    }
+
     /// One frame, by both paths.
     ///
     /// # Errors
@@ -101,6 +109,19 @@ fn forget(mirror: &Mirror) {
     mirror.ports.borrow_mut().clear();
     mirror.translations.borrow_mut().clear();
     mirror.free.borrow_mut().clear();
+}
+
+/// All that is remembered is older.
+fn age(mirror: &Mirror, ns: u64) {
+    for table in EXCEPTIONS {
+        for (key, flow) in mirror.entries(table) {
+            mirror.record(table, &key, &flow.older(ns));
+        }
+    }
+    mirror.fragments.borrow_mut().values_mut().for_each(|fragment| *fragment = fragment.older(ns));
+    let translations: Vec<_> =
+        mirror.translations.borrow().iter().map(|(port, it)| (*port, it.read().older(ns))).collect();
+    translations.into_iter().for_each(|(port, translation)| mirror.set_translation(port, translation));
 }
 
 /// The kernel's maps before the scenario's first packet.

@@ -78,6 +78,9 @@ impl Kernel {
         let before = self.raw_counters(&setting)?;
         let now_ns = now_ns();
         for (number, packet) in scenario.packets().enumerate() {
+            if packet.after > 0 {
+                self.data_plane.age(packet.after * 1_000_000_000)?;
+            }
             let (verdict, frame) = self.send(&packet.frame_in()?)?;
             packet.check_frame(number, verdict, &frame)?;
         }

@@ -51,6 +51,9 @@ pub struct Scenario {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Step {
+    /// Seconds after the packet before: all that is remembered is so much older.
+    #[serde(default)]
+    after: u64,
     /// What is different about it from the first one; `fresh = true`: everything.
     #[serde(rename = "in")]
     arrives: Table,
@@ -68,6 +71,8 @@ type Reasons = BTreeMap<String, BTreeMap<String, u64>>;
 
 /// A packet, and what is to come of it.
 pub struct Exchange<'a> {
+    /// Seconds after the packet before.
+    pub after: u64,
     arrives: Table,
     leaves: &'a Table,
     verdict: Verdict,
@@ -223,6 +228,7 @@ impl Scenario {
     pub fn packets(&self) -> impl Iterator<Item = Exchange<'_>> {
         let Expect { verdict, reasons, counted, .. } = &self.expect;
         let first = Exchange {
+            after: 0,
             arrives: self.arrives.clone(),
             leaves: &self.leaves,
             verdict: *verdict,
@@ -234,10 +240,18 @@ impl Scenario {
 }
 
 impl Scenario {
+    /// Seconds that the machine must have run for, so that something can be as old as the scenario has it.
+    pub fn oldest(&self) -> u64 {
+        let entries = self.entries.iter().map(|entry| entry.age);
+        let translations = self.translations.iter().map(|entry| entry.age);
+        let waits: u64 = self.then.iter().map(|step| step.after).sum();
+        entries.chain(translations).max().unwrap_or_default() + waits
+    }
+
     fn exchange<'a>(&self, step: &'a Step) -> Exchange<'a> {
-        let Step { arrives, leaves, verdict, reasons, counted } = step;
+        let Step { after, arrives, leaves, verdict, reasons, counted } = step;
         let arrives = changed(&self.arrives, arrives);
-        Exchange { arrives, leaves, verdict: *verdict, reasons, counted }
+        Exchange { after: *after, arrives, leaves, verdict: *verdict, reasons, counted }
     }
 }
 

@@ -43,15 +43,49 @@ const NETWORK: &str = include_str!("../../golden/setting/network.toml");
 /// Bytes that surely fit one buffer, which is a page with room in front and behind.
 const ONE_BUFFER: usize = 3000;
 
-/// The configuration and its services, built once: their tables take an emulated machine seconds.
-fn configured() -> Result<&'static (Config, Vec<Service>)> {
-    static CONFIGURED: OnceLock<(Config, Vec<Service>)> = OnceLock::new();
+/// The configuration and its services.
+type Configured = (Config, Arc<[Service]>);
+
+/// The configuration and its services, built once: their tables take an emulated machine seconds. Scenarios that change
+/// none share them, and a table that is shared is written to the kernel once.
+fn configured() -> Result<&'static Configured> {
+    static CONFIGURED: OnceLock<Configured> = OnceLock::new();
     if let Some(configured) = CONFIGURED.get() {
         return Ok(configured);
     }
     let config = config::parse(Path::new("golden/setting/splitter.toml"), CONFIG)?;
-    let services = services(&config, &Order::new(&config.daemon.hash_seed))?;
-    Ok(CONFIGURED.get_or_init(|| (config, services)))
+    let mut services = services(&config, &Order::new(&config.daemon.hash_seed))?;
+    measure(&mut services, &Network::changed(&Table::new())?.snapshot()?);
+    Ok(CONFIGURED.get_or_init(|| (config, services.into())))
+}
+
+/// Largest packets, as the network has it.
+fn measure(services: &mut [Service], snapshot: &Snapshot) {
+    for service in services {
+        let mtu = compile::mtu(service, snapshot);
+        service.set_mtu(mtu);
+    }
+}
+
+/// The services as a scenario finds them.
+fn found(all: &Arc<[Service]>, scenario: &Scenario, snapshot: &Snapshot) -> Result<Arc<[Service]>> {
+    let Scenario { dead, resetting, network, .. } = scenario;
+    if dead.is_empty() && resetting.is_empty() && network.is_empty() {
+        return Ok(Arc::clone(all));
+    }
+    let mut services = all.to_vec();
+    for name in dead {
+        member(&mut services, name)?.health = Health::Down;
+    }
+    for name in resetting {
+        member(&mut services, name)?.resetting = true;
+    }
+    // What is measured anew has its tables made anew, and they say who is reset.
+    if !resetting.is_empty() {
+        services.iter_mut().for_each(|service| service.set_mtu(u32::MAX));
+    }
+    measure(&mut services, snapshot);
+    Ok(services.into())
 }
 
 /// What a scenario finds.
@@ -59,7 +93,7 @@ pub struct Setting {
     /// What packets read.
     pub image: Image,
     /// The services, by number.
-    pub services: Vec<Service>,
+    services: Arc<[Service]>,
 }
 
 /// The network, as its file has it.
@@ -96,21 +130,9 @@ impl Setting {
     /// # Errors
     /// The scenario names something that does not exist.
     pub fn of(scenario: &Scenario) -> Result<Self> {
-        let (config, services) = configured()?;
-        let mut services = services.clone();
-        for name in &scenario.dead {
-            member(&mut services, name)?.health = Health::Down;
-        }
-        for name in &scenario.resetting {
-            member(&mut services, name)?.resetting = true;
-        }
-        let mut network: Table = toml::from_str(NETWORK)?;
-        merge(&mut network, &scenario.network);
-        let snapshot = network.try_into::<Network>().context("network")?.snapshot()?;
-        for service in &mut services {
-            let mtu = compile::mtu(service, &snapshot);
-            service.set_mtu(mtu);
-        }
+        let (config, all) = configured()?;
+        let snapshot = Network::changed(&scenario.network)?.snapshot()?;
+        let services = found(all, scenario, &snapshot)?;
         let mut image = Image::empty();
         let locals: Vec<IpAddr> = snapshot.locals().collect();
         image.endpoints = Arc::new(compile::endpoints(&services, &locals)?);
@@ -332,6 +354,13 @@ fn member<'a>(services: &'a mut [Service], name: &str) -> Result<&'a mut Member>
 }
 
 impl Network {
+    /// That of all scenarios, with changes.
+    fn changed(changes: &Table) -> Result<Self> {
+        let mut network: Table = toml::from_str(NETWORK)?;
+        merge(&mut network, changes);
+        network.try_into().context("network")
+    }
+
     fn snapshot(&self) -> Result<Snapshot> {
         let targets = self.backends.iter().map(|(address, hop)| Ok((*address, self.way(hop)?)));
         let neighbours = self.neighbours.iter().map(|(address, name)| Ok((*address, self.hop(name)?)));

@@ -32,8 +32,7 @@ pub fn run() -> Result<Golden> {
 
 /// The program's clock begins with the machine, and entries are some seconds old when a scenario begins.
 fn wait_until_old_enough(scenarios: &[Scenario]) {
-    let ages = scenarios.iter().flat_map(|scenario| &scenario.entries).map(|entry| entry.age);
-    let oldest = ages.max().unwrap_or_default() as i64;
+    let oldest = scenarios.iter().map(Scenario::oldest).max().unwrap_or_default() as i64;
     while clock_gettime(ClockId::Monotonic).tv_sec <= oldest {
         sleep(Duration::from_millis(100));
     }
