@@ -290,6 +290,8 @@ fn known_by<'a, F: Icmp, T: Tables>(
         let key = FlowKey::new(service, quoted.transport, client.address, client.port);
         if let Some(entry) = tables.flow(Exceptions::Previews, &key)
             && let Some(backend) = tables.backend(side, entry.read().backend)
+            && backend.address().is(ordinary.address())
+            && backend.port() == ordinary.port()
         {
             return Some((backend, client));
         }
