@@ -178,6 +178,12 @@ impl TcpFlags {
         self.0 & (Self::SYN | Self::ACK) == Self::SYN
     }
 
+    /// ACK, whatever else.
+    #[inline(always)]
+    pub const fn acknowledges(self) -> bool {
+        self.0 & Self::ACK != 0
+    }
+
     /// SYN, whatever else.
     #[inline(always)]
     pub const fn syn(self) -> bool {

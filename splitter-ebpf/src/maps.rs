@@ -105,6 +105,8 @@ impl FlowRef for KernelFlow {
             }
             if rst {
                 addr_of_mut!((*self.0.as_ptr()).end).write_volatile(Flow::RESET);
+            } else if self.read().lives_on(sender) {
+                addr_of_mut!((*self.0.as_ptr()).end).write_volatile(0);
             }
         }
     }

@@ -117,6 +117,8 @@ impl Flow {
         }
         if rst {
             self.end = Self::RESET;
+        } else if self.lives_on(sender) {
+            self.end = 0;
         }
         self
     }
@@ -125,6 +127,12 @@ impl Flow {
     #[must_use]
     pub const fn older(self, ns: u64) -> Self {
         Self { seen_ns: self.seen_ns.saturating_sub(ns), since_ns: self.since_ns.saturating_sub(ns), ..self }
+    }
+
+    /// The reset was not its client's, or its backend would be silent: anybody can forge one.
+    #[inline(always)]
+    pub const fn lives_on(&self, sender: Sender) -> bool {
+        self.end == Self::RESET && matches!(sender, Sender::Backend)
     }
 
     /// FIN both ways, or RST.
@@ -169,6 +177,9 @@ mod tests {
         assert!(!Flow { client_fin: 1, ..flow }.closed());
         assert!(Flow { client_fin: 1, backend_fin: 1, ..flow }.closed());
         assert!(!Flow { end: Flow::RESET, ..flow }.fresh(100, 50));
+        let reset = flow.touched(110, Sender::Client, false, true);
+        assert!(reset.touched(120, Sender::Client, false, false).closed());
+        assert!(!reset.touched(120, Sender::Backend, false, false).closed(), "it was forged");
         assert!(flow.fresh(90, 0), "another CPU's clock read a little later");
         assert!(flow.ending(Sender::Client, true).fresh(100, 50), "the backend may go on for long");
     }

@@ -227,6 +227,11 @@ impl Engine {
     /// Interfaces that came back as another one get the program; those that are gone keep their line in the status.
     fn follow_interfaces(&mut self) {
         let snapshot = Arc::clone(&self.snapshot);
+        let is_there = |name: &str| snapshot.interfaces.iter().any(|found| found.name == name);
+        for gone in self.attachments.iter_mut().filter(|attachment| !is_there(&attachment.interface)) {
+            // Whatever comes back is another one, perhaps under the same number.
+            gone.index = 0;
+        }
         let other = |attachment: &Attachment| {
             let found = snapshot.interfaces.iter().find(|found| found.name == attachment.interface);
             found.is_some_and(|found| found.index != attachment.index)

@@ -138,8 +138,8 @@ fn continued<A, T: Tables>(
     let Known { port, entry } = known(tables, key)?;
     let (id, state, silent_ns) = (entry.backend(), entry.state(), now_ns.saturating_sub(entry.seen_ns()));
     let alive = tables.backend(side, id).is_some_and(Backend::alive);
-    let fins = Translation::CLIENT_FIN | Translation::BACKEND_FIN;
-    let again = headers.flags.opens() && state & fins != 0;
+    // A client's FIN alone anybody may have sent.
+    let again = headers.flags.opens() && state & Translation::BACKEND_FIN != 0;
     let begins = matches!(headers.transport, Transport::Udp) || headers.flags.opens();
     let over = !Translation::open(state) || Translation::idle(state, silent_ns, idle_timeout_ns);
     if !alive || again || (begins && over) {
@@ -147,7 +147,8 @@ fn continued<A, T: Tables>(
         return None;
     }
     entry.touch(now_ns);
-    if !headers.flags.opens() && state & Translation::ESTABLISHED == 0 {
+    // Without ACK no backend answers, not even by a reset.
+    if headers.flags.acknowledges() && state & Translation::ESTABLISHED == 0 {
         entry.mark(Translation::ESTABLISHED);
     }
     finished(tables, port, &entry, headers.flags, (Translation::CLIENT_FIN, now_ns));
@@ -177,8 +178,8 @@ fn finished<T: Tables>(
 /// The port goes to the end of its queue, once.
 #[inline(always)]
 fn close<T: Tables>(tables: &T, port: u16, entry: &T::Translation, now_ns: u64) {
-    entry.rest(now_ns);
     if entry.mark(Translation::CLOSED) & (Translation::CLOSED | Translation::USED) == Translation::USED {
+        entry.rest(now_ns);
         tables.give_port(entry.cpu(), port);
     }
 }
