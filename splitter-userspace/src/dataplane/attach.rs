@@ -95,7 +95,7 @@ fn occupied_by(interface: &str, existing: Option<u32>) -> Error {
         Some(id) => format!("XDP program \"{}\" (id {id})", name(id).unwrap_or_default()),
         None => "another XDP program".into(),
     };
-    Error::Attach(format!(
+    Error::Occupied(format!(
         "{interface} already carries {who}: splitter does not replace what it did not attach. Remove it \
          (`ip link set dev {interface} xdp off`, or stop its owner), or take {interface} out of [daemon] interfaces"
     ))

@@ -51,6 +51,9 @@ pub enum Error {
     /// An interface could not be given the program.
     #[error("{0}")]
     Attach(String),
+    /// There is an XDP program on it.
+    #[error("{0}")]
+    Occupied(String),
     /// A map refused a read or a write.
     #[error("map {map}: {source}")]
     Map {

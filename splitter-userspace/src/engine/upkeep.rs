@@ -227,24 +227,26 @@ impl Engine {
     /// Interfaces that came back as another one get the program; those that are gone keep their line in the status.
     fn follow_interfaces(&mut self) {
         let snapshot = Arc::clone(&self.snapshot);
-        let is_there = |name: &str| snapshot.interfaces.iter().any(|found| found.name == name);
-        for gone in self.attachments.iter_mut().filter(|attachment| !is_there(&attachment.interface)) {
-            // Whatever comes back is another one, perhaps under the same number.
-            gone.index = 0;
-        }
-        let other = |attachment: &Attachment| {
-            let found = snapshot.interfaces.iter().find(|found| found.name == attachment.interface);
-            found.is_some_and(|found| found.index != attachment.index)
-        };
-        while let Some(position) = self.attachments.iter().position(other) {
+        for found in &snapshot.interfaces {
+            let bare = |attachment: &Attachment| {
+                // One that was made anew may have the number of the old one.
+                attachment.interface == found.name
+                    && (attachment.index != found.index || found.program.is_none())
+            };
+            let Some(position) = self.attachments.iter().position(bare) else { continue };
             let attachment = self.attachments[position].clone();
-            if let Err(error) = self.reattach(position) {
-                let line = format!(
-                    "{} is not attached: {error}; restart splitterd when it can be",
-                    attachment.interface
-                );
-                self.log.push("warning", None, self.generation, line, "");
-                return self.follow_later(attachment);
+            match self.reattach(position) {
+                Ok(()) => {}
+                // The snapshot is from before it was attached.
+                Err(Error::Occupied(_)) if attachment.index == found.index => {
+                    self.attachments.push(attachment);
+                }
+                Err(error) => {
+                    let line =
+                        format!("{} is not attached: {error}; restart splitterd when it can be", found.name);
+                    self.log.push("warning", None, self.generation, line, "");
+                    self.follow_later(attachment);
+                }
             }
         }
     }

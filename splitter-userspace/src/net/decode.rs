@@ -32,7 +32,8 @@ pub(super) fn link(message: &LinkMessage) -> Option<Link> {
         _ => None,
     });
     let up = header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp);
-    Some(Link { index: header.index, name, mac: ethernet_address(message), mtu: mtu.unwrap_or(0), up })
+    let (mac, mtu, program) = (ethernet_address(message), mtu.unwrap_or(0), program_of(message));
+    Some(Link { index: header.index, name, mac, mtu, up, program })
 }
 
 fn ethernet_address(message: &LinkMessage) -> Option<[u8; 6]> {
@@ -238,19 +239,23 @@ mod tests;
 
 /// Name of an interface and id of the XDP program on it, if there is one.
 pub(super) fn xdp_program(message: &LinkMessage) -> Option<(String, u32)> {
-    let xdp = message.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::Xdp(xdp) => Some(xdp),
-        _ => None,
-    })?;
-    let id = xdp.iter().find_map(|attribute| match attribute {
-        LinkXdp::ProgId(id) | LinkXdp::DrvProgId(id) | LinkXdp::SkbProgId(id) | LinkXdp::HwProgId(id) => {
-            Some(*id)
-        }
-        _ => None,
-    })?;
+    let id = program_of(message)?;
     let name = message.attributes.iter().find_map(|attribute| match attribute {
         LinkAttribute::IfName(name) => Some(name.clone()),
         _ => None,
     })?;
     Some((name, id))
+}
+
+fn program_of(message: &LinkMessage) -> Option<u32> {
+    let xdp = message.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Xdp(xdp) => Some(xdp),
+        _ => None,
+    })?;
+    xdp.iter().find_map(|attribute| match attribute {
+        LinkXdp::ProgId(id) | LinkXdp::DrvProgId(id) | LinkXdp::SkbProgId(id) | LinkXdp::HwProgId(id) => {
+            Some(*id)
+        }
+        _ => None,
+    })
 }

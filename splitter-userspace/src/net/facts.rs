@@ -31,6 +31,8 @@ pub(super) struct Link {
     pub(super) mtu: u32,
     /// Administratively up, and with carrier.
     pub(super) up: bool,
+    /// Id of the XDP program on it.
+    pub(super) program: Option<u32>,
 }
 
 /// A policy rule.

@@ -80,6 +80,8 @@ pub struct Interface {
     pub mtu: u32,
     /// Administratively up, and with carrier.
     pub up: bool,
+    /// Id of the XDP program on it.
+    pub program: Option<u32>,
 }
 
 /// Everything the data plane needs to forward, at one moment.

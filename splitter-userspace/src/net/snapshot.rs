@@ -101,7 +101,14 @@ fn interface(links: &[Link], name: &str) -> Result<Interface, String> {
             "interface {name} is not Ethernet, which forwarding needs: take it out of [daemon] interfaces"
         )
     })?;
-    Ok(Interface { name: name.to_owned(), index: link.index, mac, mtu: link.mtu, up: link.up })
+    Ok(Interface {
+        name: name.to_owned(),
+        index: link.index,
+        mac,
+        mtu: link.mtu,
+        up: link.up,
+        program: link.program,
+    })
 }
 
 #[cfg(test)]

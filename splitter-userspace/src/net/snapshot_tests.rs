@@ -32,7 +32,7 @@ fn answer(path: Path, source: Option<&str>) -> Answer {
 }
 
 fn link(index: u32, name: &str) -> Link {
-    Link { index, name: name.to_owned(), mac: Some(MAC), mtu: 1500, up: true }
+    Link { index, name: name.to_owned(), mac: Some(MAC), mtu: 1500, up: true, program: None }
 }
 
 /// eth0 (2) and eth1 (3) are ours, eth9 (9) is not; 10.0.0.1 and 10.0.0.7 answer on eth0, fe80::1 on eth1.

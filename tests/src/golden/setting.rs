@@ -374,6 +374,7 @@ impl Network {
                 mac: [0; 6],
                 mtu: self.link_mtu,
                 up: true,
+                program: None,
             }],
             ..Snapshot::default()
         };

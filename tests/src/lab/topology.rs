@@ -86,6 +86,16 @@ impl Topology {
         self.net.ip(&[format!("link set {host} {}", if plugged { "up" } else { "down" })])
     }
 
+    /// Deletes the load balancer's `eth1`, and makes it anew under the interface number `index`.
+    pub fn renew_back_link(&self, index: u32) -> Result<()> {
+        self.lb.ip(&["link delete eth1".to_owned()])?;
+        // Time for the daemon to see that it is gone is not promised to it.
+        self.net.ip(&port("lb", 100, self.lb.name(), &format!("eth1 index {index}")))?;
+        self.lb.ip(&LB_BACK.setup("eth1"))?;
+        self.net.tool("ethtool", &["-K", "lb", "gro", "on"])?;
+        Ok(())
+    }
+
     /// Gives the switch room for larger packets.
     pub fn widen_switch(&self, mtu: u32) -> Result<()> {
         let ports = ["lb", "br0"].into_iter().chain(self.hosts().map(|host| host.name.as_str()));

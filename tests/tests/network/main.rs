@@ -10,6 +10,7 @@ mod drain;
 mod forwarding;
 mod fragments;
 mod frames;
+mod interfaces;
 mod jumbo;
 mod leaving;
 mod neighbours;
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
         root_test("a deadline resets what is left", leaving::a_deadline_resets_what_is_left),
         root_test("a service without backends rejects or drops", no_backend::rejects_or_drops),
         root_test("neighbours are lost under load", neighbours::lost_under_load),
+        root_test("an interface that comes back is attached", interfaces::what_comes_back_gets_the_program),
         root_test("one interface for clients and backends", one_arm::one_interface_for_all),
         root_test("snat: backends know only the balancer", snat::backends_know_only_the_balancer),
         root_test("snat: ports are used again", snat::ports_are_used_again),
