@@ -21,6 +21,11 @@ pub enum Exceptions {
     Previews,
 }
 
+impl Exceptions {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Flows, Self::Embryonic, Self::Previews];
+}
+
 /// Which end of a connection a packet came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sender {

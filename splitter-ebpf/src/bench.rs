@@ -5,6 +5,8 @@
 #![no_main]
 #![expect(clippy::needless_pass_by_value, reason = "the xdp macro gives the context by value")]
 
+mod object;
+
 use aya_ebpf::{
     bindings::xdp_action,
     btf_maps::{Array, ProgramArray},
@@ -53,13 +55,3 @@ fn put<T>(start: usize, end: usize, at: u32, value: T) {
         unsafe { (to as *mut T).write_unaligned(value) };
     }
 }
-
-#[cfg(not(test))]
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
-}
-
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -11,6 +11,7 @@
 
 mod frame;
 mod maps;
+mod object;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 use aya_log_ebpf::debug;
@@ -196,14 +197,3 @@ fn hand_on(ctx: &XdpContext, stage: u32) -> u32 {
     unsafe { maps::STAGES.tail_call(ctx, stage) };
     xdp_action::XDP_PASS
 }
-
-#[cfg(not(test))]
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
-}
-
-// The program calls helpers that GPL-compatible programs alone may call; the crate's own licence stays dual.
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

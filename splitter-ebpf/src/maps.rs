@@ -105,7 +105,9 @@ impl FlowRef for KernelFlow {
             }
             if rst {
                 addr_of_mut!((*self.0.as_ptr()).end).write_volatile(Flow::RESET);
-            } else if self.read().lives_on(sender) {
+            } else if matches!(sender, Sender::Backend)
+                && read_volatile(addr_of!((*self.0.as_ptr()).end)) == Flow::RESET
+            {
                 addr_of_mut!((*self.0.as_ptr()).end).write_volatile(0);
             }
         }

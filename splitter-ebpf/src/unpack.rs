@@ -4,6 +4,8 @@
 #![no_main]
 #![expect(clippy::needless_pass_by_value, reason = "the xdp macro gives the context by value")]
 
+mod object;
+
 use aya_ebpf::{bindings::xdp_action, helpers::bpf_xdp_adjust_head, macros::xdp, programs::XdpContext};
 
 /// Bytes of an Ethernet header, and of its addresses.
@@ -79,13 +81,3 @@ fn store<T>(ctx: &XdpContext, at: usize, value: T) -> Option<()> {
     unsafe { (to as *mut T).write_unaligned(value) };
     Some(())
 }
-
-#[cfg(not(test))]
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
-}
-
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -82,8 +82,7 @@ async fn run(config: Config) -> Result<()> {
     }
     let snapshot = network.first().await;
     let (targets, checked) = watch::channel(Vec::new());
-    let existing = net::xdp_programs().await?;
-    let engine = start(&config, data_plane, snapshot, targets, &existing)?;
+    let engine = start(&config, data_plane, snapshot, targets)?;
     let (handle, thread) = Handle::start(engine).context("no thread for the engine")?;
     let (verdicts, inbox) = mpsc::channel(VERDICTS);
     let checker = Checker::start(checked, verdicts);
@@ -155,12 +154,13 @@ fn start(
     data_plane: DataPlane,
     snapshot: Arc<Snapshot>,
     targets: watch::Sender<Vec<health::Target>>,
-    existing: &HashMap<String, u32>,
 ) -> Result<Engine> {
     let warnings = net::host_warnings(config, &snapshot);
+    let existing: HashMap<_, _> =
+        snapshot.interfaces.iter().map(|found| (found.name.clone(), found.program)).collect();
     let mut engine = Engine::new(config.clone(), data_plane, snapshot, targets)?;
     for interface in &config.daemon.interfaces {
-        engine.attach(interface, existing.get(interface).copied())?;
+        engine.attach(interface, existing.get(interface).copied().flatten())?;
     }
     engine.set_host_warnings(warnings);
     Ok(engine)

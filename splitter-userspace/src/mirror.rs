@@ -57,9 +57,6 @@ pub struct Mirror {
     allowance: Cell<Allowance>,
 }
 
-/// The tables of connections, in the order that the mirror keeps them.
-pub const EXCEPTIONS: [Exceptions; 3] = [Exceptions::Flows, Exceptions::Embryonic, Exceptions::Previews];
-
 impl Mirror {
     /// What packets read under an image, at a time; no connection is recorded yet.
     pub fn of(image: &Image, now_ns: u64) -> Self {

@@ -10,6 +10,7 @@
 //! - [`vm`]: what is found out inside a virtual machine about its kernel
 //! - [`translated`]: the program as the verifier translated it
 //! - [`verify`]: its figures against committed ceilings
+//! - [`mod@test_run`]: packets through a loaded program
 //! - [`harness`]: how a test that needs root runs, or says why it does not
 
 pub mod bench;
@@ -19,6 +20,7 @@ pub mod golden;
 pub mod harness;
 pub mod lab;
 pub mod oracle;
+pub mod test_run;
 pub mod translated;
 pub mod verify;
 pub mod vm;

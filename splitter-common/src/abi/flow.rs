@@ -117,7 +117,8 @@ impl Flow {
         }
         if rst {
             self.end = Self::RESET;
-        } else if self.lives_on(sender) {
+        } else if matches!(sender, Sender::Backend) && self.end == Self::RESET {
+            // It was forged, as anybody can: else the backend would be silent.
             self.end = 0;
         }
         self
@@ -127,12 +128,6 @@ impl Flow {
     #[must_use]
     pub const fn older(self, ns: u64) -> Self {
         Self { seen_ns: self.seen_ns.saturating_sub(ns), since_ns: self.since_ns.saturating_sub(ns), ..self }
-    }
-
-    /// The reset was not its client's, or its backend would be silent: anybody can forge one.
-    #[inline(always)]
-    pub const fn lives_on(&self, sender: Sender) -> bool {
-        self.end == Self::RESET && matches!(sender, Sender::Backend)
     }
 
     /// FIN both ways, or RST.

@@ -60,7 +60,7 @@ pub fn place<T: Tables>(tables: &T, connection: &Connection) -> BackendId {
         Note::Promote => {
             let known = embryonic.as_ref().map(FlowRef::read);
             let embryonic = known.unwrap_or(Flow::new(placement.backend, now_ns));
-            promote(tables, connection, embryonic, Sender::Client);
+            promote(tables, key, &embryonic.touched(now_ns, Sender::Client, flags.fin(), flags.rst()));
         }
         Note::Forget => forget(tables, key),
         Note::ForgetAndRecord => {
@@ -131,7 +131,8 @@ pub fn answer<T: Tables>(tables: &T, connection: &Connection, backend: BackendId
         Answer::Record => match tables.flow(Exceptions::Embryonic, key) {
             // Its client has sent FIN; the answer shows that there is a connection.
             Some(entry) if entry.read().end == Flow::ENDING => {
-                promote(tables, connection, entry.read(), Sender::Backend);
+                let flow = entry.read().touched(tables.now_ns(), Sender::Backend, flags.fin(), flags.rst());
+                promote(tables, key, &flow);
             }
             // A SYN has come since: the backend speaks of an older connection.
             Some(_) => {}
@@ -146,11 +147,9 @@ pub fn answer<T: Tables>(tables: &T, connection: &Connection, backend: BackendId
 }
 
 #[inline(always)]
-fn promote<T: Tables>(tables: &T, connection: &Connection, embryonic: Flow, sender: Sender) {
-    let flags = connection.flags;
-    let flow = embryonic.touched(tables.now_ns(), sender, flags.fin(), flags.rst());
-    if record(tables, Exceptions::Flows, &connection.key, &flow, TableEvent::Promoted) {
-        tables.forget(Exceptions::Embryonic, &connection.key);
+fn promote<T: Tables>(tables: &T, key: &FlowKey, flow: &Flow) {
+    if record(tables, Exceptions::Flows, key, flow, TableEvent::Promoted) {
+        tables.forget(Exceptions::Embryonic, key);
     }
 }
 

@@ -10,7 +10,7 @@ impl DataPlane {
     /// # Errors
     /// The kernel refused.
     pub fn age(&mut self, ns: u64) -> Result<(), Error> {
-        for table in [Exceptions::Flows, Exceptions::Embryonic, Exceptions::Previews] {
+        for table in Exceptions::ALL {
             for (key, flow) in self.maps.recorded(table)? {
                 self.maps.insert(table, &key, &flow.older(ns))?;
             }

@@ -15,7 +15,7 @@ use crate::{
     api::model::{ApiError, ErrorCode, Explanation, Place},
     config::Protocol,
     dataplane::Error,
-    mirror::{EXCEPTIONS, Mirror},
+    mirror::Mirror,
     probe::{self, Probe},
 };
 
@@ -78,7 +78,7 @@ impl Engine {
         let mut mirror = Mirror::of(&self.image, now_ns());
         mirror.set_service(connection.number, self.data_plane.read_back(connection.number)?);
         let key = connection.key();
-        for table in EXCEPTIONS {
+        for table in Exceptions::ALL {
             if let Some(flow) = self.data_plane.lookup(table, &key)? {
                 mirror.record(table, &key, &flow);
             }

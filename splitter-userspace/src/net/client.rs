@@ -66,12 +66,6 @@ impl Client {
         in_time(what, request.execute()).await?.map_err(|source| Error::Request { what, source })
     }
 
-    /// The XDP program on each interface that has one, by the interface's name.
-    pub(super) async fn xdp_programs(&self) -> Result<HashMap<String, u32>, Error> {
-        let links = self.handle.link().get().execute();
-        collect("interfaces", links, decode::xdp_program).await.map(HashMap::from_iter)
-    }
-
     async fn links(&self) -> Result<Vec<Link>, Error> {
         collect("interfaces", self.handle.link().get().execute(), decode::link).await
     }

@@ -237,16 +237,7 @@ fn condition(state: NeighbourState) -> (Condition, bool) {
 #[path = "decode_tests.rs"]
 mod tests;
 
-/// Name of an interface and id of the XDP program on it, if there is one.
-pub(super) fn xdp_program(message: &LinkMessage) -> Option<(String, u32)> {
-    let id = program_of(message)?;
-    let name = message.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::IfName(name) => Some(name.clone()),
-        _ => None,
-    })?;
-    Some((name, id))
-}
-
+/// Id of the XDP program on an interface, if there is one.
 fn program_of(message: &LinkMessage) -> Option<u32> {
     let xdp = message.attributes.iter().find_map(|attribute| match attribute {
         LinkAttribute::Xdp(xdp) => Some(xdp),

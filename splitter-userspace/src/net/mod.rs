@@ -32,15 +32,7 @@ pub use host::host_warnings;
 pub use model::{Egress, Hop, Interface, NextHop, Route, RouteAction, Snapshot};
 pub use watcher::watch;
 
-use std::{collections::HashMap, io, time::Duration};
-
-/// The id of the XDP program on each interface that has one, by the interface's name.
-///
-/// # Errors
-/// No netlink socket, or the kernel refused.
-pub async fn xdp_programs() -> Result<HashMap<String, u32>, Error> {
-    client::Client::open()?.xdp_programs().await
-}
+use std::{io, time::Duration};
 
 /// Why routes and neighbours could not be read.
 #[derive(Debug, thiserror::Error)]

@@ -5,9 +5,9 @@ use splitter_common::{
     parse::{Carries, V4, V6, link},
     pipeline::{Action, Stage, Verdict as Stages},
     reason::REASONS,
-    tables::Tables as _,
+    tables::{Exceptions, Tables as _},
 };
-use splitter_userspace::mirror::{EXCEPTIONS, Mirror};
+use splitter_userspace::mirror::Mirror;
 
 use super::{
     outcome::{Counters, Outcome},
@@ -100,7 +100,7 @@ impl Host {
 
 /// As if no packet had ever come.
 fn forget(mirror: &Mirror) {
-    for table in EXCEPTIONS {
+    for table in Exceptions::ALL {
         for (key, _) in mirror.entries(table) {
             mirror.forget(table, &key);
         }
@@ -113,7 +113,7 @@ fn forget(mirror: &Mirror) {
 
 /// All that is remembered is older.
 fn age(mirror: &Mirror, ns: u64) {
-    for table in EXCEPTIONS {
+    for table in Exceptions::ALL {
         for (key, flow) in mirror.entries(table) {
             mirror.record(table, &key, &flow.older(ns));
         }
@@ -162,7 +162,7 @@ fn outcome(mirror: &Mirror, setting: &Setting) -> Outcome {
         setting.tables().map(|(name, number)| (name, reasons.get(&number).copied().unwrap_or([0; REASONS]))),
         &mirror.table_counters.borrow(),
     );
-    let entries = EXCEPTIONS
+    let entries = Exceptions::ALL
         .into_iter()
         .flat_map(|table| mirror.entries(table).into_iter().map(move |(key, flow)| (table, key, flow)));
     let translations = mirror.translations.borrow();

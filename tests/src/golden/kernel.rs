@@ -3,14 +3,15 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, bail};
-use aya::programs::{TestRun as _, TestRunOptions, Xdp};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-use splitter_common::abi::{BackendCounters, TableCounters};
+use aya::programs::Xdp;
+use splitter_common::{
+    abi::{BackendCounters, TableCounters},
+    tables::Exceptions,
+};
 use splitter_userspace::{
     config::XdpMode,
     dataplane::{DataPlane, Sizes},
     image::Image,
-    mirror::EXCEPTIONS,
 };
 
 use super::{
@@ -18,7 +19,7 @@ use super::{
     scenario::{Scenario, Verdict},
     setting::Setting,
 };
-use crate::lab::Namespace;
+use crate::{lab::Namespace, test_run};
 
 /// The interface that is not the one packets come in by; its number stands in `golden/setting/network.toml`.
 const OTHER: (&str, u32) = ("other", 7);
@@ -86,7 +87,7 @@ impl Kernel {
         }
         let counters = self.raw_counters(&setting)?.since(&before).named(&setting);
         let mut entries = Vec::new();
-        for table in EXCEPTIONS {
+        for table in Exceptions::ALL {
             let recorded = self.data_plane.recorded(table)?;
             entries.extend(recorded.into_iter().map(|(key, flow)| (table, key, flow)));
         }
@@ -115,7 +116,7 @@ impl Kernel {
             self.data_plane.commit(setting.image.clone(), generation)?;
             self.live = setting.image.clone();
         }
-        for table in EXCEPTIONS {
+        for table in Exceptions::ALL {
             for (key, _) in self.data_plane.recorded(table)? {
                 self.data_plane.remove(table, &key)?;
             }
@@ -159,13 +160,8 @@ impl Kernel {
 }
 
 fn send(program: &Xdp, frame: &[u8]) -> Result<(Verdict, Vec<u8>)> {
-    let mut out = vec![0; FRAME];
-    let mut options = TestRunOptions::new();
-    options.data_in = Some(frame);
-    options.data_out = Some(&mut out);
-    let result = program.test_run(options).context("BPF_PROG_TEST_RUN")?;
-    out.truncate(result.data_size_out as usize);
-    let verdict = match result.return_value {
+    let (returned, out) = test_run::test_run(program, frame, FRAME)?;
+    let verdict = match returned {
         1 => Verdict::Drop,
         2 => Verdict::Pass,
         3 => Verdict::Tx,
@@ -223,10 +219,7 @@ impl Raw {
 /// Every CPU has its own queue of free ports, and the host's path has one: this thread stays on the first CPU that it may
 /// use.
 fn stay_on_one_cpu() -> Result<()> {
-    let allowed = sched_getaffinity(None)?;
-    let mut first = CpuSet::new();
-    first.set((0..CpuSet::MAX_CPU).find(|cpu| allowed.is_set(*cpu)).context("no CPU is allowed")?);
-    sched_setaffinity(None, &first).context("cannot stay on one CPU")
+    test_run::stay_on(test_run::cpus()?.next().context("no CPU is allowed")?)
 }
 
 /// `CLOCK_MONOTONIC`, nanoseconds: what `bpf_ktime_get_ns` reads.

@@ -19,6 +19,11 @@ impl Topology {
             return Ok(());
         }
         xdp::attach_pass(&self.net, "lb", bpf)?;
+        self.take_returns(bpf)
+    }
+
+    /// Puts a program on the client's end of its cable, which takes what XDP sends back only if it has one as well.
+    pub fn take_returns(&self, bpf: &Path) -> Result<()> {
         xdp::attach_pass(&self.client, "eth0", bpf)
     }
 }

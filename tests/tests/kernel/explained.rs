@@ -7,8 +7,8 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use aya::programs::{TestRun as _, TestRunOptions};
 use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
+use splitter_tests::test_run::test_run;
 use splitter_userspace::{
     api::control::Control as _,
     config::{self, Config},
@@ -77,12 +77,7 @@ fn daemon(config: Config) -> Result<Handle> {
 /// the kernel's own forwarding would get.
 fn sent_to(kernel: &DataPlane, service: &Service, client: SocketAddr) -> Result<SocketAddr> {
     let frame = first_packet(service, client)?;
-    let mut out = vec![0; 256];
-    let mut options = TestRunOptions::new();
-    options.data_in = Some(&frame);
-    options.data_out = Some(&mut out);
-    let result = kernel.program()?.test_run(options)?;
-    out.truncate(result.data_size_out as usize);
+    let (_, out) = test_run(kernel.program()?, &frame, 256)?;
     let sliced = SlicedPacket::from_ethernet(&out)?;
     let address: IpAddr = match sliced.net.as_ref().context("no IP")? {
         NetSlice::Ipv4(ip) => ip.header().destination_addr().into(),

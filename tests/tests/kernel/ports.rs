@@ -8,10 +8,11 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use aya::programs::{TestRun as _, TestRunOptions};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use splitter_common::abi::Translation;
-use splitter_tests::golden::{Scenario, Setting, folder};
+use splitter_tests::{
+    golden::{Scenario, Setting, folder},
+    test_run::{cpus, stay_on, test_run},
+};
 use splitter_userspace::dataplane::{DataPlane, Sizes};
 
 /// Connections in all.
@@ -49,7 +50,7 @@ pub fn a_million_connections_leave_no_port_taken() -> Result<()> {
     let ports: Vec<u16> = PORTS.collect();
     data_plane.share_ports(&ports)?;
     let first = scenario.packets().next().context("no packet")?.frame_in()?;
-    let cpus = cpus()?;
+    let cpus: Vec<_> = cpus()?.take(4).collect();
     for round in 0..CONNECTIONS / ROUND {
         let numbers = round * ROUND..(round + 1) * ROUND;
         run_round(&data_plane, &first, &cpus, numbers)?;
@@ -101,9 +102,7 @@ fn work(
     next: &Sender<Vec<Open>>,
     receiver: &Receiver<Vec<Open>>,
 ) -> Result<()> {
-    let mut only = CpuSet::new();
-    only.set(cpu);
-    sched_setaffinity(None, &only)?;
+    stay_on(cpu)?;
     let mut numbers = numbers.peekable();
     while numbers.peek().is_some() {
         let batch = numbers.by_ref().take(BATCH as usize);
@@ -167,15 +166,5 @@ fn turned(frame: &[u8]) -> Vec<u8> {
 }
 
 fn send(data_plane: &DataPlane, frame: &[u8]) -> Result<Vec<u8>> {
-    let mut out = vec![0; 128];
-    let mut options = TestRunOptions::new();
-    options.data_in = Some(frame);
-    options.data_out = Some(&mut out);
-    data_plane.program()?.test_run(options)?;
-    Ok(out)
-}
-
-fn cpus() -> Result<Vec<usize>> {
-    let allowed = sched_getaffinity(None)?;
-    Ok((0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).take(4).collect())
+    Ok(test_run(data_plane.program()?, frame, 128)?.1)
 }

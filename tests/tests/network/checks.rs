@@ -20,7 +20,7 @@ const CONNECTIONS: u64 = 300;
 
 pub fn a_backend_dies_and_comes_back() -> Result<()> {
     let mut stage = Stage::build(PoolSizes { blue: 3, green: 1, canary: 1 }, &[CHECKED])?;
-    wait_for_health(&stage, "blue1", Health::Up)?;
+    support::wait_for_health(&stage, &CHECKED, Health::Up)?;
     support::change(&stage, &["weights", "web", "canary=10"])?;
     let before = places(&stage)?;
     let mut long_lived = LongLived::new();
@@ -32,7 +32,7 @@ pub fn a_backend_dies_and_comes_back() -> Result<()> {
 
     stage.topology.plug("blue1", false)?;
     ensure!(stage.servers.stop("blue1"), "blue1 has no servers");
-    wait_for_health(&stage, "blue1", Health::Down)?;
+    support::wait_for_health(&stage, &CHECKED, Health::Down)?;
     let counts = count(&load)?;
     ensure!(counts.failed() == 0, "after the detection: {:?}", counts.failures);
     ensure!(!counts.answers.contains_key("blue1"), "the dead answer: {counts:?}");
@@ -42,7 +42,7 @@ pub fn a_backend_dies_and_comes_back() -> Result<()> {
 
     stage.servers.start_one(&stage.topology, "blue1")?;
     stage.topology.plug("blue1", true)?;
-    wait_for_health(&stage, "blue1", Health::Up)?;
+    support::wait_for_health(&stage, &CHECKED, Health::Up)?;
     let counts = count(&load)?;
     ensure!(counts.failed() == 0, "after the return: {:?}", counts.failures);
     ensure!(counts.answers.contains_key("blue1"), "nobody goes back to blue1: {counts:?}");
@@ -50,12 +50,6 @@ pub fn a_backend_dies_and_comes_back() -> Result<()> {
     only_its_own_connections_are_cut(&begun, &long_lived)?;
     drop(load);
     Ok(())
-}
-
-fn wait_for_health(stage: &Stage, host: &str, health: Health) -> Result<()> {
-    support::eventually(&format!("{host} to be {health:?}"), || {
-        Ok((support::backend(stage, &CHECKED, host)?.health == health).then_some(()))
-    })
 }
 
 fn count(load: &Load) -> Result<splitter_tests::lab::Counts> {

@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 
 use anyhow::{Context, Result, ensure};
-use bytes::Bytes;
 use splitter_tests::lab::{Connection, Counters, HTTP_PORT, PoolSizes, ServicePlan, Stage, Unpacking};
 use splitter_userspace::{api::model::Stats, config::ForwardMode};
 
@@ -76,10 +75,7 @@ fn is_direct(stage: &Stage, plan: &ServicePlan) -> Result<()> {
     })?;
     let servers = servers.with_context(|| plan.name)?;
     ensure!(servers.iter().eq(["blue1", "blue2"]), "{}: {servers:?} answered", plan.name);
-    let content = Bytes::from(vec![7; BULK]);
-    let upload = async move { Connection::open(target).await?.upload(content).await };
-    let arrived = stage.client.run(upload)?.with_context(|| format!("{}: upload", plan.name))?;
-    ensure!(arrived == BULK, "{}: {arrived} bytes arrived", plan.name);
+    support::upload(stage, plan, BULK)?;
     let (stats, _) = stage.cli.json::<Stats>(&["stats", plan.name])?;
     for backend in stats.services.iter().flat_map(|service| &service.backends) {
         let counters = &backend.counters;

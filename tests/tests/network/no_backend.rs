@@ -3,7 +3,7 @@
 use std::{io::ErrorKind, time::Duration};
 
 use anyhow::{Result, bail, ensure};
-use splitter_tests::lab::{Connection, Counters, PoolSizes, ServicePlan, Stage, xdp};
+use splitter_tests::lab::{Connection, Counters, PoolSizes, ServicePlan, Stage};
 use splitter_userspace::api::model::Health;
 use tokio::{net::TcpStream, time::timeout};
 
@@ -17,11 +17,10 @@ const SILENCE: Duration = Duration::from_millis(1500);
 
 pub fn rejects_or_drops() -> Result<()> {
     let mut stage = Stage::build(PoolSizes { blue: 1, green: 0, canary: 0 }, &[CHECKED, CHECKED6])?;
-    // The client's end of the cable takes what XDP sends back only if it has a program as well.
-    xdp::attach_pass(&stage.topology.client, "eth0", &stage.scratch.bpf())?;
+    stage.topology.take_returns(&stage.scratch.bpf())?;
     support::reconfigure(&mut stage, |text| text.replacen("stable =", "no_backend = \"drop\"\nstable =", 1))?;
     for plan in [CHECKED, CHECKED6] {
-        wait_for_health(&stage, &plan, Health::Up)?;
+        support::wait_for_health(&stage, &plan, Health::Up)?;
         is_served(&stage, &plan)?;
     }
     ensure!(stage.servers.stop("blue1"), "blue1 has no servers");
@@ -36,7 +35,7 @@ pub fn rejects_or_drops() -> Result<()> {
     is_dropped(&stage, &CHECKED6)?;
     stage.servers.start_one(&stage.topology, "blue1")?;
     for plan in [CHECKED, CHECKED6] {
-        wait_for_health(&stage, &plan, Health::Up)?;
+        support::wait_for_health(&stage, &plan, Health::Up)?;
         is_served(&stage, &plan)?;
     }
     Ok(())
@@ -51,7 +50,7 @@ fn is_served(stage: &Stage, plan: &ServicePlan) -> Result<()> {
 
 /// The reset answers the very first SYN: nothing is sent again.
 fn is_rejected(stage: &Stage, plan: &ServicePlan) -> Result<()> {
-    wait_for_health(stage, plan, Health::Down)?;
+    support::wait_for_health(stage, plan, Health::Down)?;
     let sent_again = || Counters::read(&stage.topology.client)?.get("TcpRetransSegs");
     let (before, rejected) = (sent_again()?, support::reason(stage, plan, "no_backend_rejected")?);
     match connect(stage, plan)? {
@@ -68,7 +67,7 @@ fn is_rejected(stage: &Stage, plan: &ServicePlan) -> Result<()> {
 }
 
 fn is_dropped(stage: &Stage, plan: &ServicePlan) -> Result<()> {
-    wait_for_health(stage, plan, Health::Down)?;
+    support::wait_for_health(stage, plan, Health::Down)?;
     if let Some(outcome) = connect(stage, plan)? {
         bail!("{}: answered: {outcome:?}", plan.name);
     }
@@ -81,10 +80,4 @@ fn is_dropped(stage: &Stage, plan: &ServicePlan) -> Result<()> {
 fn connect(stage: &Stage, plan: &ServicePlan) -> Result<Option<std::io::Result<TcpStream>>> {
     let target = plan.target();
     stage.client.run(async move { timeout(SILENCE, TcpStream::connect(target)).await.ok() })
-}
-
-fn wait_for_health(stage: &Stage, plan: &ServicePlan, health: Health) -> Result<()> {
-    support::eventually(&format!("{}'s backend to be {health:?}", plan.name), || {
-        Ok((support::backend(stage, plan, "blue1")?.health == health).then_some(()))
-    })
 }

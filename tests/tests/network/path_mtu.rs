@@ -1,8 +1,7 @@
 //! Links narrower than both ends believe: TCP finds out, because ICMP's word reaches who must hear it.
 
 use anyhow::{Context, Result, ensure};
-use bytes::Bytes;
-use splitter_tests::lab::{Connection, PoolSizes, Scratch, ServicePlan, Stage, Topology, xdp};
+use splitter_tests::lab::{Connection, PoolSizes, Scratch, ServicePlan, Stage, Topology};
 
 use crate::support::{self, WEB, WEB6};
 
@@ -29,7 +28,7 @@ pub fn a_narrow_link_at_the_backend() -> Result<()> {
     let (stage, _router) =
         Stage::prepared(ONE, &BOTH, |topology, _, _| topology.put_backend_behind_router("blue1", NARROW))?;
     for plan in BOTH {
-        upload(&stage, &plan)?;
+        support::upload(&stage, &plan, BULK)?;
         counted(&stage, &plan, "icmp_error")?;
     }
     Ok(())
@@ -39,7 +38,7 @@ pub fn a_narrow_link_at_the_backend() -> Result<()> {
 pub fn a_narrow_way_out_to_the_backend() -> Result<()> {
     let stage = narrowed("eth1")?;
     for plan in BOTH {
-        upload(&stage, &plan)?;
+        support::upload(&stage, &plan, BULK)?;
         counted(&stage, &plan, "too_big")?;
     }
     Ok(())
@@ -58,20 +57,10 @@ pub fn a_narrow_way_out_to_the_client() -> Result<()> {
 /// With one link of the load balancer that sends less than it receives.
 fn narrowed(device: &str) -> Result<Stage> {
     let narrow = |topology: &Topology, scratch: &Scratch, _: &mut String| {
-        // The client's end of the cable takes what XDP sends back only if it has a program as well.
-        xdp::attach_pass(&topology.client, "eth0", &scratch.bpf())?;
+        topology.take_returns(&scratch.bpf())?;
         topology.lb.ip(&[format!("link set {device} mtu {NARROW}")])
     };
     Ok(Stage::prepared(ONE, &BOTH, narrow)?.0)
-}
-
-fn upload(stage: &Stage, plan: &ServicePlan) -> Result<()> {
-    let target = plan.target();
-    let content = Bytes::from(vec![7; BULK]);
-    let sent = stage.client.run(async move { Connection::open(target).await?.upload(content).await })?;
-    let arrived = sent.with_context(|| format!("{}: upload", plan.name))?;
-    ensure!(arrived == BULK, "{}: {arrived} bytes arrived", plan.name);
-    Ok(())
 }
 
 fn download(stage: &Stage, plan: &ServicePlan) -> Result<()> {

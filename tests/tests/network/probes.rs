@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use splitter_tests::lab::{PoolSizes, ServicePlan, Stage, xdp};
+use splitter_tests::lab::{PoolSizes, ServicePlan, Stage};
 use splitter_userspace::{api::model::Health, config::Protocol};
 
 use crate::support::{self, WEB, WEB6};
@@ -37,9 +37,7 @@ pub fn datagrams_without_a_backend_are_refused() -> Result<()> {
     let mut stage = stage()?;
     ensure!(stage.servers.stop("blue1"), "blue1 has no servers");
     for plan in [EITHER, EITHER6] {
-        support::eventually("the backend to be down", || {
-            Ok((support::backend(&stage, &plan, "blue1")?.health == Health::Down).then_some(()))
-        })?;
+        support::wait_for_health(&stage, &plan, Health::Down)?;
         stage.topology.client.run(|| SIZES.iter().try_for_each(|size| refused(plan.target(), *size)))??;
         let count = support::reason(&stage, &plan, "no_backend_rejected")?;
         ensure!(count == SIZES.len() as u64, "{}: {count} are counted", plan.name);
@@ -50,8 +48,7 @@ pub fn datagrams_without_a_backend_are_refused() -> Result<()> {
 fn stage() -> Result<Stage> {
     let sizes = PoolSizes { blue: 1, green: 0, canary: 0 };
     let (stage, ()) = Stage::prepared(sizes, &[EITHER, EITHER6], |topology, scratch, _| {
-        // The client's end of the cable takes what XDP sends back only if it has a program as well.
-        xdp::attach_pass(&topology.client, "eth0", &scratch.bpf())
+        topology.take_returns(&scratch.bpf())
     })?;
     Ok(stage)
 }

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 
 use anyhow::{Context, Result, bail, ensure};
 use splitter_tests::lab::{
-    Connection, Load, Plan, PoolSizes, ServicePlan, Stage, Topology, addresses::LB_BACK, xdp,
+    Connection, Load, Plan, PoolSizes, ServicePlan, Stage, Topology, addresses::LB_BACK,
 };
 use splitter_userspace::config::ForwardMode;
 use tokio::net::TcpStream;
@@ -101,8 +101,7 @@ fn stage(daemon: &str) -> Result<Stage> {
     let sizes = PoolSizes { blue: 2, green: 0, canary: 0 };
     let (stage, ()) = Stage::prepared(sizes, &BOTH, |topology, scratch, text| {
         forget_gateways(topology)?;
-        // The client's end of the cable takes what XDP sends back only if it has a program as well.
-        xdp::attach_pass(&topology.client, "eth0", &scratch.bpf())?;
+        topology.take_returns(&scratch.bpf())?;
         *text = text.replacen("[daemon]\n", &format!("[daemon]\n{daemon}\n"), 1);
         Ok(())
     })?;

@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use bytes::Bytes;
 use splitter_tests::lab::{
     Connection, Load, Phase, ServicePlan, Stage,
     addresses::{Host, VIP4, VIP6},
@@ -17,7 +18,7 @@ use splitter_tests::lab::{
 use splitter_userspace::{
     api::{
         client::Client,
-        model::{BackendStats, BackendStatus, Change, Place, ServiceStatus, Stats, Status},
+        model::{BackendStats, BackendStatus, Change, Health, Place, ServiceStatus, Stats, Status},
     },
     config::{ForwardMode, PoolName, Protocol},
 };
@@ -101,12 +102,28 @@ pub fn service(stage: &Stage, name: &str) -> Result<ServiceStatus> {
     status.services.into_iter().next().with_context(|| format!("no status of {name}"))
 }
 
+/// Waits until `blue1` is `health` to a service.
+pub fn wait_for_health(stage: &Stage, plan: &ServicePlan, health: Health) -> Result<()> {
+    eventually(&format!("{}'s backend to be {health:?}", plan.name), || {
+        Ok((backend(stage, plan, "blue1")?.health == health).then_some(()))
+    })
+}
+
 /// Status of the backend that a host is to a service.
 pub fn backend(stage: &Stage, plan: &ServicePlan, host: &str) -> Result<BackendStatus> {
     let address = plan.endpoint(host_of(stage, host)?);
     let service = service(stage, plan.name)?;
     let mut all = service.pools.into_iter().flat_map(|pool| pool.backends);
     all.find(|backend| backend.address == address).with_context(|| format!("no backend {address}"))
+}
+
+/// Sends so many bytes to a service, all of which must arrive.
+pub fn upload(stage: &Stage, plan: &ServicePlan, size: usize) -> Result<()> {
+    let (target, content) = (plan.target(), Bytes::from(vec![7; size]));
+    let sent = stage.client.run(async move { Connection::open(target).await?.upload(content).await })?;
+    let arrived = sent.with_context(|| format!("{}: upload", plan.name))?;
+    ensure!(arrived == size, "{}: {arrived} bytes arrived", plan.name);
+    Ok(())
 }
 
 /// Gives the client further addresses.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use etherparse::{Icmpv4Type, Icmpv6Type, PacketHeaders, TransportHeader};
-use splitter_tests::lab::{PoolSizes, ServicePlan, Stage, Wire, addresses::CLIENT, xdp};
+use splitter_tests::lab::{PoolSizes, ServicePlan, Stage, Wire, addresses::CLIENT};
 use splitter_userspace::api::model::Health;
 
 use crate::{
@@ -21,15 +21,12 @@ const INNER: [u8; 4] = [0x81, 0, 0x60, 7];
 pub fn answers_carry_the_tags() -> Result<()> {
     let sizes = PoolSizes { blue: 1, green: 0, canary: 0 };
     let (mut stage, ()) = Stage::prepared(sizes, &[CHECKED, CHECKED6], |topology, scratch, _| {
-        // The client's end of the cable takes what XDP sends back only if it has a program as well.
-        xdp::attach_pass(&topology.client, "eth0", &scratch.bpf())
+        topology.take_returns(&scratch.bpf())
     })?;
     ensure!(stage.servers.stop("blue1"), "blue1 has no servers");
     let wire = Wire::open(&stage.topology.client, "eth0")?;
     for plan in [CHECKED, CHECKED6] {
-        support::eventually("the backend to be down", || {
-            Ok((support::backend(&stage, &plan, "blue1")?.health == Health::Down).then_some(()))
-        })?;
+        support::wait_for_health(&stage, &plan, Health::Down)?;
         for tags in [&[][..], &[INNER], &[OUTER, INNER]] {
             let echo = answer(&wire, &frames::echo_request(&plan)?, tags, is_echo_reply);
             echo.with_context(|| format!("{}: echo behind {tags:02x?}", plan.name))?;
